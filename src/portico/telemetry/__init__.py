@@ -1,0 +1,1 @@
+"""What a running program tells about itself: log lines, metrics, trace ids."""

@@ -1,0 +1,151 @@
+"""Prometheus metrics: calls per module, method, caller, transport and outcome, and gauges by callback."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import grpc
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from portico.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Transport = Literal["local", "remote"]
+
+# Seconds, upper bounds. A local call takes microseconds and a slow one seconds: three steps a decade.
+BUCKETS = tuple(
+    float(f"{step}e{power}") for power in range(-5, 1) for step in (1, 2.5, 5)
+) + (10.0,)
+_BOUNDS = [*map(str, BUCKETS), "+Inf"]
+_CODES = [code.name for code in sorted(grpc.StatusCode, key=lambda code: code.value[0])]
+_LABELS = ("module", "method", "caller", "transport")
+
+_log = logger(__name__)
+
+
+class MethodMetrics:
+    """The calls of one method by one caller over one transport; ask `Metrics.method` for it.
+
+    `observe` takes no lock. Under the GIL CPython changes threads only where a function is entered,
+    where a call returns and where a loop jumps back. None of these lies between the read and the
+    write of one `+= 1` here, so no increment is lost. A test drives it from several threads and
+    would fail on a build where this is not so. A scrape may see a call in one series and not yet in
+    the other; the next one sees it in both.
+    """
+
+    __slots__ = ("_by_bucket", "_by_code", "_seconds", "caller", "method", "module", "transport")
+
+    def __init__(self, *, module: str, method: str, caller: str, transport: Transport) -> None:
+        self.module = module
+        self.method = method
+        self.caller = caller
+        self.transport = transport
+        self._by_code = [0] * len(_CODES)
+        self._by_bucket = [0] * len(_BOUNDS)
+        self._seconds = 0.0
+
+    def observe(self, code: int, seconds: float) -> None:
+        """Record one finished call: its gRPC status code as an integer (0 to 16) and its duration."""
+        bucket = bisect_left(BUCKETS, seconds)
+        self._by_bucket[bucket] += 1
+        self._by_code[code] += 1
+        self._seconds += seconds
+
+    def counts(self) -> dict[str, int]:
+        """Finished calls by the name of their code; OK always, the others once they occurred."""
+        return {name: count for name, count in zip(_CODES, self._by_code, strict=True) if count or name == "OK"}
+
+    def _cumulated(self) -> list[tuple[str, float]]:
+        return [*zip(_BOUNDS, accumulate(self._by_bucket), strict=True)]
+
+
+class Metrics:
+    """Everything that one program measures. Several can live in one process, as tests need it."""
+
+    def __init__(self) -> None:
+        self._methods: dict[tuple[str, ...], MethodMetrics] = {}
+        self._readings: dict[str, _Reading] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Calls(self._methods))
+        self._registry.register(_Readings(self._readings))
+        ProcessCollector(registry=self._registry)
+
+    def method(self, *, module: str, method: str, caller: str, transport: Transport) -> MethodMetrics:
+        """The series of one method for one caller (empty: from outside); the same object every time."""
+        key = (module, method, caller, transport)
+        return self._methods.setdefault(
+            key, MethodMetrics(module=module, method=method, caller=caller, transport=transport)
+        )
+
+    def gauge(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
+        """Publish what `read` answers at each scrape, such as the connections in use of a pool.
+
+        Call it again with other labels for a further series. Raises ValueError when the same series
+        exists, or the name with other label names.
+        """
+        self._add(GaugeMetricFamily, name, meaning, read, labels)
+
+    def counter(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
+        """As `gauge`, for a number that only grows; `name` is without `_total`, which is added."""
+        self._add(CounterMetricFamily, name, meaning, read, labels)
+
+    def render(self) -> tuple[bytes, str]:
+        """The answer to a scrape: body and content type, in Prometheus' text format."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def _add(
+        self, family: _Family, name: str, meaning: str, read: Callable[[], float], labels: Mapping[str, str]
+    ) -> None:
+        reading = self._readings.setdefault(name, _Reading(family, meaning, tuple(labels), {}))
+        if reading.family is not family or set(reading.labels) != set(labels):
+            raise ValueError(f"{name} exists with another kind or other labels: {', '.join(reading.labels) or 'none'}")
+        values = tuple(labels[label] for label in reading.labels)
+        if values in reading.sources:
+            raise ValueError(f"{name} exists with labels {dict(labels)}")
+        reading.sources[values] = read
+
+
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+
+
+class _Reading(NamedTuple):
+    family: _Family
+    meaning: str
+    labels: tuple[str, ...]
+    sources: dict[tuple[str, ...], Callable[[], float]]
+
+
+class _Calls(Collector):
+    def __init__(self, methods: Mapping[tuple[str, ...], MethodMetrics]) -> None:
+        self._methods = methods
+
+    def collect(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("portico_calls", "Finished calls by gRPC status code.", labels=(*_LABELS, "code"))
+        seconds = HistogramMetricFamily("portico_call_seconds", "Duration of finished calls.", labels=_LABELS)
+        for key, method in [*self._methods.items()]:
+            for code, count in method.counts().items():
+                calls.add_metric((*key, code), count)
+            seconds.add_metric(key, method._cumulated(), method._seconds)
+        yield calls
+        yield seconds
+
+
+class _Readings(Collector):
+    def __init__(self, readings: Mapping[str, _Reading]) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        for name, reading in [*self._readings.items()]:
+            family = reading.family(name, reading.meaning, labels=reading.labels)
+            for values, read in [*reading.sources.items()]:
+                try:
+                    family.add_metric(values, read())
+                except Exception:  # one source that fails must not take the whole scrape with it
+                    _log.exception("a metric could not be read", metric=name)
+            yield family
