@@ -1,0 +1,1 @@
+"""Checks that an application keeps its own rules."""
