@@ -1,0 +1,122 @@
+"""A server process that ends with the program, whichever way the program ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Child:
+    """A program running beside us, in a session of its own: Ctrl-C in the terminal does not reach it.
+
+    On Linux the kernel sends it ``farewell`` when we end without stopping it, even by ``kill -9``.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        name: str,
+        log: Path,
+        farewell: signal.Signals,
+        on_exit: Callable[[int], None] = lambda _: None,
+        spawn_options: dict[str, Any] | None = None,
+    ) -> None:
+        """Start ``command``; its output is appended to ``log``.
+
+        ``on_exit`` gets the exit code when it ends before :meth:`stop` was called.
+        """
+        self._command = command
+        self._log = log
+        self._farewell = farewell
+        self._on_exit = on_exit
+        self._spawn_options = spawn_options or {}
+        self._stopping = False
+        self._started = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: BaseException | None = None
+        # The kernel sends the farewell when the *thread* that started the child ends. So the child
+        # gets a thread of its own, which waits for it.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._running().poll()
+
+    def stop(self, *, timeout_seconds: float, then: signal.Signals = signal.SIGKILL) -> int:
+        """Send the farewell and wait; after ``timeout_seconds`` send ``then``. Answers the exit code."""
+        self._stopping = True
+        process = self._running()
+        process.send_signal(self._farewell)
+        try:
+            process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(then)
+            process.wait()
+        self._thread.join()
+        return process.returncode
+
+    def _run(self) -> None:
+        try:
+            # The folder may be another user's: nobody shall lead root's writing elsewhere by a link.
+            with open(os.open(self._log, _APPEND, 0o640), "ab") as log:  # noqa: PTH123
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    env={"LC_ALL": "C", "TZ": "UTC"},
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent(self._farewell),
+                    **self._spawn_options,
+                )
+        except BaseException as failure:  # noqa: BLE001  # it is raised where the child was asked for
+            self._failure = failure
+            return
+        finally:
+            self._started.set()
+        code = self._process.wait()
+        if not self._stopping:
+            self._on_exit(code)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+
+def _end_with_parent(farewell: signal.Signals) -> Callable[[], None] | None:
+    """What the child does between fork and exec, after it has changed its user (which would undo it)."""
+    if sys.platform != "linux":
+        return None  # a server left behind is found and stopped by the next start
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def ask_the_kernel() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the kernel was asked
+            os._exit(1)
+
+    return ask_the_kernel
