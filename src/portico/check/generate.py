@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
-
-from grpc_tools import protoc
 
 _SERVICE = re.compile(r"^service \w+", re.MULTILINE)
 
 
 class GenerationError(Exception):
-    """The compiler refused a contract, and has said why on standard error."""
+    """A contract does not compile; the message is the compiler's, one finding a line."""
 
 
 def generate(*, protos: Path, into: Path) -> list[Path]:
@@ -57,13 +55,15 @@ def run_protoc(protos: Path, *arguments: str, sources: list[Path]) -> None:
     """Run the protobuf compiler that grpcio-tools carries.
 
     Raises:
-        GenerationError: it did not succeed; its messages went to standard error.
+        GenerationError: it did not succeed.
     """
     # third_party first: it lies inside protos, and its files must not be taken for protos' own.
-    roots = [protos / "third_party", protos, Path(str(files("grpc_tools") / "_proto"))]
+    roots = [protos / "third_party", protos]
     includes = [f"--proto_path={root}" for root in roots if root.is_dir()]
-    if protoc.main(["protoc", *includes, *arguments, *map(str, sources)]) != 0:
-        raise GenerationError(f"protoc failed on the contracts in {protos}")
+    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *arguments, *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GenerationError(done.stderr.strip())
 
 
 def _compile(protos: Path, into: Path) -> None:
@@ -83,7 +83,7 @@ def _compile(protos: Path, into: Path) -> None:
         protos,
         f"--plugin=protoc-gen-mypy_grpc={_plugin('protoc-gen-mypy_grpc')}",
         f"--grpc_python_out={into}",
-        f"--mypy_grpc_out=quiet,sync_only:{into}",
+        f"--mypy_grpc_out=quiet,only_sync:{into}",
         sources=services,
     )
 

@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.auth.v1 import auth_service_pb2 as _auth_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -34,10 +20,7 @@ class AuthServiceStub:
     use: each use gives the next one of its family (one log-in, one family).
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
     """Signs a new customer up: credentials here, the user in users, together or not at all.
 
@@ -77,55 +60,6 @@ class AuthServiceStub:
     Errors: none of its own.
     """
 
-@_typing.type_check_only
-class AuthServiceAsyncStub(AuthServiceStub):
-    """Accounts, and the tokens that say who is calling.
-
-    An access token is a JWT signed with EdDSA (Ed25519): short-lived, checked by every process on its own with
-    the keys of GetJwks, never stored. A refresh token is an opaque secret, kept only as a hash, good for one
-    use: each use gives the next one of its family (one log-in, one family).
-    """
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Signs a new customer up: credentials here, the user in users, together or not at all.
-
-    A repeat with the same request_id, email and password answers with the same user_id and a fresh pair of
-    tokens. Without a request_id a repeat is EMAIL_TAKEN.
-
-    Errors:
-    - EMAIL_TAKEN: an account with this email exists, whatever the case of its letters.
-    - REQUEST_ID_REUSED: the request_id has signed up another account.
-    """
-    LogIn: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogInRequest, _auth_service_pb2.LogInResponse]  # type: ignore[assignment]
-    """Gives a new pair of tokens for an email and a password. Each call opens a family of its own: logging in
-    on one device leaves the others alone.
-
-    Errors:
-    - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
-    """
-    Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
-    """Exchanges a refresh token for a new pair. The token given is spent by this call, so it must not be
-    repeated blindly: if the answer was lost, log in again.
-
-    Errors:
-    - REFRESH_TOKEN_INVALID: unknown, expired, logged out or revoked.
-    - REFRESH_TOKEN_REUSED: it was spent before. Somebody has a copy, so the whole family is revoked by this
-      call and every device that shares it has to log in again.
-    """
-    LogOut: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogOutRequest, _auth_service_pb2.LogOutResponse]  # type: ignore[assignment]
-    """Revokes the refresh token's whole family. Access tokens already given stay good until they expire. An
-    unknown or already revoked token is answered in the same way: who logs out learns nothing about tokens.
-
-    Errors: none of its own.
-    """
-    GetJwks: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetJwksRequest, _auth_service_pb2.GetJwksResponse]  # type: ignore[assignment]
-    """The public keys that access tokens are signed with, as a JSON Web Key Set (RFC 7517, RFC 8037). Newest
-    first; a retired key stays in the set until the last token signed with it has expired.
-
-    Errors: none of its own.
-    """
-
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts, and the tokens that say who is calling.
 
@@ -138,8 +72,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Register(
         self,
         request: _auth_service_pb2.RegisterRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _auth_service_pb2.RegisterResponse:
         """Signs a new customer up: credentials here, the user in users, together or not at all.
 
         A repeat with the same request_id, email and password answers with the same user_id and a fresh pair of
@@ -154,8 +88,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def LogIn(
         self,
         request: _auth_service_pb2.LogInRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_service_pb2.LogInResponse, _abc.Awaitable[_auth_service_pb2.LogInResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _auth_service_pb2.LogInResponse:
         """Gives a new pair of tokens for an email and a password. Each call opens a family of its own: logging in
         on one device leaves the others alone.
 
@@ -167,8 +101,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Refresh(
         self,
         request: _auth_service_pb2.RefreshRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_service_pb2.RefreshResponse, _abc.Awaitable[_auth_service_pb2.RefreshResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _auth_service_pb2.RefreshResponse:
         """Exchanges a refresh token for a new pair. The token given is spent by this call, so it must not be
         repeated blindly: if the answer was lost, log in again.
 
@@ -182,8 +116,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def LogOut(
         self,
         request: _auth_service_pb2.LogOutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_service_pb2.LogOutResponse, _abc.Awaitable[_auth_service_pb2.LogOutResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _auth_service_pb2.LogOutResponse:
         """Revokes the refresh token's whole family. Access tokens already given stay good until they expire. An
         unknown or already revoked token is answered in the same way: who logs out learns nothing about tokens.
 
@@ -194,12 +128,12 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetJwks(
         self,
         request: _auth_service_pb2.GetJwksRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_auth_service_pb2.GetJwksResponse, _abc.Awaitable[_auth_service_pb2.GetJwksResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _auth_service_pb2.GetJwksResponse:
         """The public keys that access tokens are signed with, as a JSON Web Key Set (RFC 7517, RFC 8037). Newest
         first; a retired key stays in the set until the last token signed with it has expired.
 
         Errors: none of its own.
         """
 
-def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _grpc.Server) -> None: ...

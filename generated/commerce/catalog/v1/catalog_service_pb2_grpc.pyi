@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.catalog.v1 import catalog_service_pb2 as _catalog_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,10 +15,7 @@ GRPC_VERSION: str
 class CatalogServiceStub:
     """What is for sale, and for how much."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
     """All products, a page at a time, in ascending order of product_id. A product that is added between two
     pages appears if its id comes later; none is skipped or shown twice.
@@ -64,42 +47,6 @@ class CatalogServiceStub:
     - PRODUCT_NOT_PRICED: a product has no price in this currency; the metadata names the first.
     """
 
-@_typing.type_check_only
-class CatalogServiceAsyncStub(CatalogServiceStub):
-    """What is for sale, and for how much."""
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]  # type: ignore[assignment]
-    """All products, a page at a time, in ascending order of product_id. A product that is added between two
-    pages appears if its id comes later; none is skipped or shown twice.
-
-    Errors:
-    - PAGE_TOKEN_INVALID: the page_token is not one that this rpc gave out.
-    """
-    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_service_pb2.GetProductResponse]  # type: ignore[assignment]
-    """One product.
-
-    Errors:
-    - PRODUCT_NOT_FOUND: there is no product with this id.
-    """
-    CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_service_pb2.CreateProductResponse]  # type: ignore[assignment]
-    """Adds a product. It has no stock until inventory is told (AdjustStock).
-
-    A repeat with the same request_id answers with the same product.
-
-    Errors:
-    - PRODUCT_EXISTS: the chosen product_id is taken.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    BatchGetPrices: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchGetPricesRequest, _catalog_service_pb2.BatchGetPricesResponse]  # type: ignore[assignment]
-    """Today's price of each of several products, all from the same instant. All or nothing: one product
-    without a price fails the call.
-
-    Errors:
-    - PRODUCT_NOT_FOUND: there is no product with one of the ids; the metadata names the first.
-    - PRODUCT_NOT_PRICED: a product has no price in this currency; the metadata names the first.
-    """
-
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is for sale, and for how much."""
 
@@ -107,8 +54,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListProducts(
         self,
         request: _catalog_service_pb2.ListProductsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_service_pb2.ListProductsResponse, _abc.Awaitable[_catalog_service_pb2.ListProductsResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _catalog_service_pb2.ListProductsResponse:
         """All products, a page at a time, in ascending order of product_id. A product that is added between two
         pages appears if its id comes later; none is skipped or shown twice.
 
@@ -120,8 +67,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetProduct(
         self,
         request: _catalog_service_pb2.GetProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_service_pb2.GetProductResponse, _abc.Awaitable[_catalog_service_pb2.GetProductResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _catalog_service_pb2.GetProductResponse:
         """One product.
 
         Errors:
@@ -132,8 +79,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateProduct(
         self,
         request: _catalog_service_pb2.CreateProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_service_pb2.CreateProductResponse, _abc.Awaitable[_catalog_service_pb2.CreateProductResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _catalog_service_pb2.CreateProductResponse:
         """Adds a product. It has no stock until inventory is told (AdjustStock).
 
         A repeat with the same request_id answers with the same product.
@@ -147,8 +94,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def BatchGetPrices(
         self,
         request: _catalog_service_pb2.BatchGetPricesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_service_pb2.BatchGetPricesResponse, _abc.Awaitable[_catalog_service_pb2.BatchGetPricesResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _catalog_service_pb2.BatchGetPricesResponse:
         """Today's price of each of several products, all from the same instant. All or nothing: one product
         without a price fails the call.
 
@@ -157,4 +104,4 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         - PRODUCT_NOT_PRICED: a product has no price in this currency; the metadata names the first.
         """
 
-def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _grpc.Server) -> None: ...

@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.inventory.v1 import inventory_service_pb2 as _inventory_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -35,10 +21,7 @@ class InventoryServiceStub:
     Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockRequest, _inventory_service_pb2.GetStockResponse]
     """The stock of one product, as of now.
 
@@ -82,60 +65,6 @@ class InventoryServiceStub:
     Errors: none of its own.
     """
 
-@_typing.type_check_only
-class InventoryServiceAsyncStub(InventoryServiceStub):
-    """How many pieces there are, and for whom they are kept.
-
-    on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
-
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
-    """
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    GetStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockRequest, _inventory_service_pb2.GetStockResponse]  # type: ignore[assignment]
-    """The stock of one product, as of now.
-
-    Errors:
-    - PRODUCT_NOT_STOCKED: inventory has never been told of this product.
-    """
-    AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustStockRequest, _inventory_service_pb2.AdjustStockResponse]  # type: ignore[assignment]
-    """Adds pieces (a delivery) or takes some away (breakage, a count). The first adjustment of a product opens
-    its stock at zero; whether the catalogue knows the product is not asked.
-
-    A repeat with the same request_id changes nothing more and answers with the stock as it is then.
-
-    Errors:
-    - STOCK_TOO_LOW: fewer than -delta pieces are free; what is reserved cannot be taken away.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    Reserve: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveRequest, _inventory_service_pb2.ReserveResponse]  # type: ignore[assignment]
-    """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
-    undone by Release.
-
-    A repeat with the same lines answers with the reservation as it is, and does not prolong it.
-
-    Errors:
-    - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
-      metadata names the first such line. Nothing is held.
-    - RESERVATION_EXISTS: the reservation_id is in use with other lines.
-    """
-    Commit: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CommitRequest, _inventory_service_pb2.CommitResponse]  # type: ignore[assignment]
-    """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too, as
-    long as the hold has not been taken away.
-
-    Errors:
-    - RESERVATION_NOT_FOUND: there is no such reservation.
-    - RESERVATION_ENDED: it was RELEASED or has EXPIRED; its pieces may be somebody else's now.
-    """
-    Release: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReleaseRequest, _inventory_service_pb2.ReleaseResponse]  # type: ignore[assignment]
-    """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
-    on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-    afterwards nothing is kept under this id.
-
-    Errors: none of its own.
-    """
-
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """How many pieces there are, and for whom they are kept.
 
@@ -149,8 +78,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetStock(
         self,
         request: _inventory_service_pb2.GetStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_service_pb2.GetStockResponse, _abc.Awaitable[_inventory_service_pb2.GetStockResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _inventory_service_pb2.GetStockResponse:
         """The stock of one product, as of now.
 
         Errors:
@@ -161,8 +90,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def AdjustStock(
         self,
         request: _inventory_service_pb2.AdjustStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_service_pb2.AdjustStockResponse, _abc.Awaitable[_inventory_service_pb2.AdjustStockResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _inventory_service_pb2.AdjustStockResponse:
         """Adds pieces (a delivery) or takes some away (breakage, a count). The first adjustment of a product opens
         its stock at zero; whether the catalogue knows the product is not asked.
 
@@ -177,8 +106,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def Reserve(
         self,
         request: _inventory_service_pb2.ReserveRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_service_pb2.ReserveResponse, _abc.Awaitable[_inventory_service_pb2.ReserveResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _inventory_service_pb2.ReserveResponse:
         """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
         undone by Release.
 
@@ -194,8 +123,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def Commit(
         self,
         request: _inventory_service_pb2.CommitRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_service_pb2.CommitResponse, _abc.Awaitable[_inventory_service_pb2.CommitResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _inventory_service_pb2.CommitResponse:
         """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too, as
         long as the hold has not been taken away.
 
@@ -208,8 +137,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     def Release(
         self,
         request: _inventory_service_pb2.ReleaseRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inventory_service_pb2.ReleaseResponse, _abc.Awaitable[_inventory_service_pb2.ReleaseResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _inventory_service_pb2.ReleaseResponse:
         """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
         on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
         afterwards nothing is kept under this id.
@@ -217,4 +146,4 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: none of its own.
         """
 
-def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _grpc.Server) -> None: ...

@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.orders.v1 import orders_service_pb2 as _orders_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -35,10 +21,7 @@ class OrdersServiceStub:
     Customers see their own orders only; the role admin sees all.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OrdersServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     QuoteOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.QuoteOrderRequest, _orders_service_pb2.QuoteOrderResponse]
     """What a basket would cost at this moment. Nothing is kept or promised: prices and stock may change before
     the order is placed.
@@ -86,64 +69,6 @@ class OrdersServiceStub:
     - REQUEST_ID_REUSED: the request_id came before with another order.
     """
 
-@_typing.type_check_only
-class OrdersServiceAsyncStub(OrdersServiceStub):
-    """Buying: from the price of a basket to the order and its end.
-
-    An order is CREATED, becomes PAID when the payment provider says so, and goes on to SHIPPED and DELIVERED;
-    or it ends CANCELLED or RETURNED. All prices are in the shop's one currency, a setting of orders.
-
-    Customers see their own orders only; the role admin sees all.
-    """
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    QuoteOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.QuoteOrderRequest, _orders_service_pb2.QuoteOrderResponse]  # type: ignore[assignment]
-    """What a basket would cost at this moment. Nothing is kept or promised: prices and stock may change before
-    the order is placed.
-
-    Errors:
-    - PRODUCT_NOT_FOUND (commerce.catalog.v1): there is no product with one of the ids.
-    - PRODUCT_NOT_PRICED (commerce.catalog.v1): a product has no price in the shop's currency.
-    """
-    PlaceOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.PlaceOrderRequest, _orders_service_pb2.PlaceOrderResponse]  # type: ignore[assignment]
-    """Places an order: prices it, holds the stock and opens the payment, all together or not at all. The answer
-    comes before the payment is made: the order is CREATED, and PAID or CANCELLED once the provider has
-    answered (GetOrder tells).
-
-    A repeat with the same request_id by the same customer answers as the first time, and orders nothing more.
-
-    Errors:
-    - CUSTOMER_MISMATCH: customer_id is not the caller, who is not an admin either.
-    - PRODUCT_NOT_FOUND (commerce.catalog.v1): there is no product with one of the ids.
-    - PRODUCT_NOT_PRICED (commerce.catalog.v1): a product has no price in the shop's currency.
-    - INSUFFICIENT_STOCK (commerce.inventory.v1): a product has fewer free pieces than wanted.
-    - PAYMENT_METHOD_NOT_FOUND (commerce.payments.v1): no provider knows the payment method.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    GetOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_service_pb2.GetOrderResponse]  # type: ignore[assignment]
-    """One order.
-
-    Errors:
-    - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
-    """
-    ListOrders: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.ListOrdersRequest, _orders_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Orders, newest first (created_at, then order_id, both descending), a page at a time. An order that is
-    placed between two pages belongs before the first; none is skipped or shown twice.
-
-    Errors:
-    - CUSTOMER_MISMATCH: customer_id is not the caller, who is not an admin either.
-    - PAGE_TOKEN_INVALID: the page_token is not one that this rpc gave out for this customer_id.
-    """
-    CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.CancelOrderRequest, _orders_service_pb2.CancelOrderResponse]  # type: ignore[assignment]
-    """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
-    full if it has been made. Cancelling a CANCELLED order changes nothing and answers with it.
-
-    Errors:
-    - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
-    - ORDER_NOT_CANCELLABLE: it has been shipped, delivered or returned.
-    - REQUEST_ID_REUSED: the request_id came before with another order.
-    """
-
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Buying: from the price of a basket to the order and its end.
 
@@ -157,8 +82,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     def QuoteOrder(
         self,
         request: _orders_service_pb2.QuoteOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_service_pb2.QuoteOrderResponse, _abc.Awaitable[_orders_service_pb2.QuoteOrderResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _orders_service_pb2.QuoteOrderResponse:
         """What a basket would cost at this moment. Nothing is kept or promised: prices and stock may change before
         the order is placed.
 
@@ -171,8 +96,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     def PlaceOrder(
         self,
         request: _orders_service_pb2.PlaceOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_service_pb2.PlaceOrderResponse, _abc.Awaitable[_orders_service_pb2.PlaceOrderResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _orders_service_pb2.PlaceOrderResponse:
         """Places an order: prices it, holds the stock and opens the payment, all together or not at all. The answer
         comes before the payment is made: the order is CREATED, and PAID or CANCELLED once the provider has
         answered (GetOrder tells).
@@ -192,8 +117,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetOrder(
         self,
         request: _orders_service_pb2.GetOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_service_pb2.GetOrderResponse, _abc.Awaitable[_orders_service_pb2.GetOrderResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _orders_service_pb2.GetOrderResponse:
         """One order.
 
         Errors:
@@ -204,8 +129,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListOrders(
         self,
         request: _orders_service_pb2.ListOrdersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_service_pb2.ListOrdersResponse, _abc.Awaitable[_orders_service_pb2.ListOrdersResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _orders_service_pb2.ListOrdersResponse:
         """Orders, newest first (created_at, then order_id, both descending), a page at a time. An order that is
         placed between two pages belongs before the first; none is skipped or shown twice.
 
@@ -218,8 +143,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     def CancelOrder(
         self,
         request: _orders_service_pb2.CancelOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orders_service_pb2.CancelOrderResponse, _abc.Awaitable[_orders_service_pb2.CancelOrderResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _orders_service_pb2.CancelOrderResponse:
         """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
         full if it has been made. Cancelling a CANCELLED order changes nothing and answers with it.
 
@@ -229,4 +154,4 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         - REQUEST_ID_REUSED: the request_id came before with another order.
         """
 
-def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _grpc.Server) -> None: ...

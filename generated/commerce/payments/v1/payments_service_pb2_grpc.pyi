@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.payments.v1 import payments_service_pb2 as _payments_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -33,10 +19,7 @@ class PaymentsServiceStub:
     the commit, and the provider's answer comes at once, or later by the webhook.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PaymentsServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     Charge: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.ChargeRequest, _payments_service_pb2.ChargeResponse]
     """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
 
@@ -95,73 +78,6 @@ class PaymentsServiceStub:
     - AMOUNT_MISMATCHED: the amount differs from the charge. This is recorded; payment and order stay as they are.
     """
 
-@_typing.type_check_only
-class PaymentsServiceAsyncStub(PaymentsServiceStub):
-    """Money in and out, through payment providers.
-
-    No rpc waits for a provider. Charge and Refund record what shall happen; the worker asks the provider after
-    the commit, and the provider's answer comes at once, or later by the webhook.
-    """
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Charge: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.ChargeRequest, _payments_service_pb2.ChargeResponse]  # type: ignore[assignment]
-    """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
-
-    A repeat with the same request_id answers with the same payment: one charge for one request.
-
-    Errors:
-    - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
-    - PAYMENT_EXISTS: the payment_id is taken by another request.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    Void: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.VoidRequest, _payments_service_pb2.VoidResponse]  # type: ignore[assignment]
-    """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-    opened, is answered in the same way: afterwards no money will be taken for it.
-
-    Errors:
-    - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
-    """
-    Refund: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.RefundRequest, _payments_service_pb2.RefundResponse]  # type: ignore[assignment]
-    """Gives back some or all of a payment. Several refunds may follow each other until nothing is left.
-
-    A repeat with the same request_id refunds nothing more and answers with the payment as it is then.
-
-    Errors:
-    - PAYMENT_NOT_FOUND: there is no such payment.
-    - PAYMENT_NOT_REFUNDABLE: no money has been taken, or in another currency.
-    - REFUND_TOO_LARGE: more than what is left of the payment.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    GetPayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.GetPaymentRequest, _payments_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
-    """One payment. Customers see their own, the role admin all.
-
-    Errors:
-    - PAYMENT_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
-    """
-    GetOutstandingBalance: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.GetOutstandingBalanceRequest, _payments_service_pb2.GetOutstandingBalanceResponse]  # type: ignore[assignment]
-    """What a customer still owes: the sum of PENDING payments in each currency. Customers may ask for
-    themselves, the role admin for anybody. A customer without payments, or unknown here, owes nothing.
-
-    Errors:
-    - CUSTOMER_MISMATCH: user_id is not the caller, who is not an admin either.
-    """
-    ReceiveWebhook: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.ReceiveWebhookRequest, _payments_service_pb2.ReceiveWebhookResponse]  # type: ignore[assignment]
-    """A payment provider tells how a payment ended. The body is a WebhookNotification in JSON, and the request
-    carries the header "X-Webhook-Signature: t=<unix seconds>,v1=<hex>" (over gRPC the metadata key
-    "x-webhook-signature"), where v1 is the HMAC-SHA256 of "<t>." followed by the raw body, under the secret
-    shared with the provider of that payment. Nothing is believed, and nothing changes, before it matches.
-
-    Every repeat is answered like the first and changes nothing. So is news that comes after a payment has
-    ended in another way; it is recorded, and the answer carries the status that holds.
-
-    Errors:
-    - WEBHOOK_SIGNATURE_INVALID: the header is missing, not of that form, or does not match the body.
-    - WEBHOOK_EXPIRED: t is more than five minutes away from now.
-    - WEBHOOK_MALFORMED: the body is signed, but is not a WebhookNotification.
-    - PAYMENT_NOT_FOUND: there is no such payment, or it belongs to another order.
-    - AMOUNT_MISMATCHED: the amount differs from the charge. This is recorded; payment and order stay as they are.
-    """
-
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Money in and out, through payment providers.
 
@@ -173,8 +89,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def Charge(
         self,
         request: _payments_service_pb2.ChargeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.ChargeResponse, _abc.Awaitable[_payments_service_pb2.ChargeResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.ChargeResponse:
         """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
 
         A repeat with the same request_id answers with the same payment: one charge for one request.
@@ -189,8 +105,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def Void(
         self,
         request: _payments_service_pb2.VoidRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.VoidResponse, _abc.Awaitable[_payments_service_pb2.VoidResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.VoidResponse:
         """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
         opened, is answered in the same way: afterwards no money will be taken for it.
 
@@ -202,8 +118,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def Refund(
         self,
         request: _payments_service_pb2.RefundRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.RefundResponse, _abc.Awaitable[_payments_service_pb2.RefundResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.RefundResponse:
         """Gives back some or all of a payment. Several refunds may follow each other until nothing is left.
 
         A repeat with the same request_id refunds nothing more and answers with the payment as it is then.
@@ -219,8 +135,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetPayment(
         self,
         request: _payments_service_pb2.GetPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.GetPaymentResponse, _abc.Awaitable[_payments_service_pb2.GetPaymentResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.GetPaymentResponse:
         """One payment. Customers see their own, the role admin all.
 
         Errors:
@@ -231,8 +147,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetOutstandingBalance(
         self,
         request: _payments_service_pb2.GetOutstandingBalanceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.GetOutstandingBalanceResponse, _abc.Awaitable[_payments_service_pb2.GetOutstandingBalanceResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.GetOutstandingBalanceResponse:
         """What a customer still owes: the sum of PENDING payments in each currency. Customers may ask for
         themselves, the role admin for anybody. A customer without payments, or unknown here, owes nothing.
 
@@ -244,8 +160,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReceiveWebhook(
         self,
         request: _payments_service_pb2.ReceiveWebhookRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payments_service_pb2.ReceiveWebhookResponse, _abc.Awaitable[_payments_service_pb2.ReceiveWebhookResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _payments_service_pb2.ReceiveWebhookResponse:
         """A payment provider tells how a payment ended. The body is a WebhookNotification in JSON, and the request
         carries the header "X-Webhook-Signature: t=<unix seconds>,v1=<hex>" (over gRPC the metadata key
         "x-webhook-signature"), where v1 is the HMAC-SHA256 of "<t>." followed by the raw body, under the secret
@@ -262,4 +178,4 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         - AMOUNT_MISMATCHED: the amount differs from the charge. This is recorded; payment and order stay as they are.
         """
 
-def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _grpc.Server) -> None: ...

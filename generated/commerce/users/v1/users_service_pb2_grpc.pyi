@@ -5,23 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.users.v1 import users_service_pb2 as _users_service_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,10 +15,7 @@ GRPC_VERSION: str
 class UsersServiceStub:
     """The people who have an account: who they are, not how they prove it (that is auth)."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> UsersServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     CreateUser: _grpc.UnaryUnaryMultiCallable[_users_service_pb2.CreateUserRequest, _users_service_pb2.CreateUserResponse]
     """Makes a user under an id that the caller has chosen. A step of auth's sign-up, undone by EraseUser.
 
@@ -58,36 +41,6 @@ class UsersServiceStub:
     - USER_NOT_FOUND: unknown, erased, or somebody else's; a caller cannot tell which.
     """
 
-@_typing.type_check_only
-class UsersServiceAsyncStub(UsersServiceStub):
-    """The people who have an account: who they are, not how they prove it (that is auth)."""
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateUser: _aio.UnaryUnaryMultiCallable[_users_service_pb2.CreateUserRequest, _users_service_pb2.CreateUserResponse]  # type: ignore[assignment]
-    """Makes a user under an id that the caller has chosen. A step of auth's sign-up, undone by EraseUser.
-
-    A repeat with the same request_id answers with the same user.
-
-    Errors:
-    - USER_EXISTS: the user_id is taken by another request.
-    - EMAIL_TAKEN: another user has this email, whatever the case of its letters.
-    - REQUEST_ID_REUSED: the request_id came before with other content.
-    """
-    EraseUser: _aio.UnaryUnaryMultiCallable[_users_service_pb2.EraseUserRequest, _users_service_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """Removes everything personal about a user and frees the email. Undoes CreateUser when a sign-up fails
-    later on. Orders, payments and ledgers keep the user_id, which names nobody any more.
-
-    An unknown or already erased user is answered in the same way.
-
-    Errors: none of its own.
-    """
-    GetUser: _aio.UnaryUnaryMultiCallable[_users_service_pb2.GetUserRequest, _users_service_pb2.GetUserResponse]  # type: ignore[assignment]
-    """One user. Customers may read themselves, the role admin everybody.
-
-    Errors:
-    - USER_NOT_FOUND: unknown, erased, or somebody else's; a caller cannot tell which.
-    """
-
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     """The people who have an account: who they are, not how they prove it (that is auth)."""
 
@@ -95,8 +48,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateUser(
         self,
         request: _users_service_pb2.CreateUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_service_pb2.CreateUserResponse, _abc.Awaitable[_users_service_pb2.CreateUserResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _users_service_pb2.CreateUserResponse:
         """Makes a user under an id that the caller has chosen. A step of auth's sign-up, undone by EraseUser.
 
         A repeat with the same request_id answers with the same user.
@@ -111,8 +64,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     def EraseUser(
         self,
         request: _users_service_pb2.EraseUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_service_pb2.EraseUserResponse, _abc.Awaitable[_users_service_pb2.EraseUserResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _users_service_pb2.EraseUserResponse:
         """Removes everything personal about a user and frees the email. Undoes CreateUser when a sign-up fails
         later on. Orders, payments and ledgers keep the user_id, which names nobody any more.
 
@@ -125,12 +78,12 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUser(
         self,
         request: _users_service_pb2.GetUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_service_pb2.GetUserResponse, _abc.Awaitable[_users_service_pb2.GetUserResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _users_service_pb2.GetUserResponse:
         """One user. Customers may read themselves, the role admin everybody.
 
         Errors:
         - USER_NOT_FOUND: unknown, erased, or somebody else's; a caller cannot tell which.
         """
 
-def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _grpc.Server) -> None: ...

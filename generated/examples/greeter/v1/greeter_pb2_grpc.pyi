@@ -5,23 +5,9 @@ The smallest useful contract: plain gRPC, nothing of Portico's, one rpc of each 
 
 from collections import abc as _abc
 from examples.greeter.v1 import greeter_pb2 as _greeter_pb2
-from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,10 +15,7 @@ GRPC_VERSION: str
 class GreeterServiceStub:
     """Says hello."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> GreeterServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     SayHello: _grpc.UnaryUnaryMultiCallable[_greeter_pb2.SayHelloRequest, _greeter_pb2.SayHelloResponse]
     """Greets one name."""
     Repeat: _grpc.UnaryStreamMultiCallable[_greeter_pb2.RepeatRequest, _greeter_pb2.RepeatResponse]
@@ -42,20 +25,6 @@ class GreeterServiceStub:
     Chat: _grpc.StreamStreamMultiCallable[_greeter_pb2.ChatRequest, _greeter_pb2.ChatResponse]
     """Greets every name as soon as it arrives."""
 
-@_typing.type_check_only
-class GreeterServiceAsyncStub(GreeterServiceStub):
-    """Says hello."""
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    SayHello: _aio.UnaryUnaryMultiCallable[_greeter_pb2.SayHelloRequest, _greeter_pb2.SayHelloResponse]  # type: ignore[assignment]
-    """Greets one name."""
-    Repeat: _aio.UnaryStreamMultiCallable[_greeter_pb2.RepeatRequest, _greeter_pb2.RepeatResponse]  # type: ignore[assignment]
-    """Greets one name several times, an answer for each time."""
-    Gather: _aio.StreamUnaryMultiCallable[_greeter_pb2.GatherRequest, _greeter_pb2.GatherResponse]  # type: ignore[assignment]
-    """Collects names until the caller has no more, then greets them all at once."""
-    Chat: _aio.StreamStreamMultiCallable[_greeter_pb2.ChatRequest, _greeter_pb2.ChatResponse]  # type: ignore[assignment]
-    """Greets every name as soon as it arrives."""
-
 class GreeterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says hello."""
 
@@ -63,32 +32,32 @@ class GreeterServiceServicer(metaclass=_abc_1.ABCMeta):
     def SayHello(
         self,
         request: _greeter_pb2.SayHelloRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_greeter_pb2.SayHelloResponse, _abc.Awaitable[_greeter_pb2.SayHelloResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _greeter_pb2.SayHelloResponse:
         """Greets one name."""
 
     @_abc_1.abstractmethod
     def Repeat(
         self,
         request: _greeter_pb2.RepeatRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_greeter_pb2.RepeatResponse], _abc.AsyncIterator[_greeter_pb2.RepeatResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_greeter_pb2.RepeatResponse]:
         """Greets one name several times, an answer for each time."""
 
     @_abc_1.abstractmethod
     def Gather(
         self,
-        request_iterator: _MaybeAsyncIterator[_greeter_pb2.GatherRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_greeter_pb2.GatherResponse, _abc.Awaitable[_greeter_pb2.GatherResponse]]:
+        request_iterator: _abc.Iterator[_greeter_pb2.GatherRequest],
+        context: _grpc.ServicerContext,
+    ) -> _greeter_pb2.GatherResponse:
         """Collects names until the caller has no more, then greets them all at once."""
 
     @_abc_1.abstractmethod
     def Chat(
         self,
-        request_iterator: _MaybeAsyncIterator[_greeter_pb2.ChatRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_greeter_pb2.ChatResponse], _abc.AsyncIterator[_greeter_pb2.ChatResponse]]:
+        request_iterator: _abc.Iterator[_greeter_pb2.ChatRequest],
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_greeter_pb2.ChatResponse]:
         """Greets every name as soon as it arrives."""
 
-def add_GreeterServiceServicer_to_server(servicer: GreeterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_GreeterServiceServicer_to_server(servicer: GreeterServiceServicer, server: _grpc.Server) -> None: ...

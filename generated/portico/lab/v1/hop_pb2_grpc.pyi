@@ -4,24 +4,10 @@ isort:skip_file
 The contract that the laboratory measures: as small as a real call can be."""
 
 from collections import abc as _abc
-from grpc import aio as _aio
 from portico.lab.v1 import hop_pb2 as _hop_pb2
 import abc as _abc_1
 import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,23 +15,8 @@ GRPC_VERSION: str
 class HopServiceStub:
     """Answers at once, so that the time measured is the time of the way there and back."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> HopServiceAsyncStub: ...
+    def __init__(self, channel: _grpc.Channel) -> None: ...
     Hop: _grpc.UnaryUnaryMultiCallable[_hop_pb2.HopRequest, _hop_pb2.HopResponse]
-    """Gives back what it was given. A typical call in every respect that costs time: the caller is signed in
-    and the request has rules to check.
-
-    Errors: none of its own.
-    """
-
-@_typing.type_check_only
-class HopServiceAsyncStub(HopServiceStub):
-    """Answers at once, so that the time measured is the time of the way there and back."""
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Hop: _aio.UnaryUnaryMultiCallable[_hop_pb2.HopRequest, _hop_pb2.HopResponse]  # type: ignore[assignment]
     """Gives back what it was given. A typical call in every respect that costs time: the caller is signed in
     and the request has rules to check.
 
@@ -59,12 +30,12 @@ class HopServiceServicer(metaclass=_abc_1.ABCMeta):
     def Hop(
         self,
         request: _hop_pb2.HopRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_hop_pb2.HopResponse, _abc.Awaitable[_hop_pb2.HopResponse]]:
+        context: _grpc.ServicerContext,
+    ) -> _hop_pb2.HopResponse:
         """Gives back what it was given. A typical call in every respect that costs time: the caller is signed in
         and the request has rules to check.
 
         Errors: none of its own.
         """
 
-def add_HopServiceServicer_to_server(servicer: HopServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_HopServiceServicer_to_server(servicer: HopServiceServicer, server: _grpc.Server) -> None: ...
