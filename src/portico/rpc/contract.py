@@ -1,0 +1,93 @@
+"""What a contract says about each of its rpcs, read once from its descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+if TYPE_CHECKING:
+    import grpc
+    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.message import Message
+
+
+class Access(Enum):
+    """Who may call an rpc."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed in"
+    ROLES = "roles"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """The facts of one rpc.
+
+    ``path`` is gRPC's (``/commerce.orders.v1.OrdersService/GetOrder``). The message classes are
+    None for a method without descriptors, whose handler brings its own serializers. ``access`` is
+    None where the contract leaves it to the application.
+    """
+
+    path: str
+    package: str
+    request_class: type[Message] | None
+    response_class: type[Message] | None
+    client_streaming: bool
+    server_streaming: bool
+    query: bool = False
+    idempotent: bool = False
+    access: Access | None = None
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def unary(self) -> bool:
+        """Whether one message goes each way."""
+        return not (self.client_streaming or self.server_streaming)
+
+
+def describe(path: str, handler: grpc.RpcMethodHandler) -> Method:
+    """The facts of the rpc at ``path``: from its descriptor, else from what the handler says."""
+    found = _descriptor(path)
+    if found is None:
+        streams = handler.request_streaming, handler.response_streaming
+        return Method(path, _package(path), None, None, *streams)
+    options = found.GetOptions()
+    access, roles = _access(options)
+    return Method(
+        path=path,
+        package=found.containing_service.file.package,
+        request_class=message_factory.GetMessageClass(found.input_type),
+        response_class=message_factory.GetMessageClass(found.output_type),
+        client_streaming=found.client_streaming,
+        server_streaming=found.server_streaming,
+        query=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+        access=access,
+        roles=roles,
+    )
+
+
+def _descriptor(path: str) -> MethodDescriptor | None:
+    try:
+        return descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
+    except KeyError:
+        return None
+
+
+def _package(path: str) -> str:
+    return path.strip("/").partition("/")[0].rpartition(".")[0]
+
+
+def _access(options: MethodOptions) -> tuple[Access | None, frozenset[str]]:
+    from portico.v1 import options_pb2
+
+    if not options.HasExtension(options_pb2.method):
+        return None, frozenset()
+    rules = options.Extensions[options_pb2.method]
+    named = options_pb2.Access.Name(rules.access).removeprefix("ACCESS_")
+    return Access.__members__.get(named), frozenset(rules.roles)

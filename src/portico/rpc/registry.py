@@ -1,0 +1,88 @@
+"""The servicers of a process, by method path: what a local channel and a server both serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from portico.rpc.contract import Method, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import grpc
+
+
+class Endpoint(NamedTuple):
+    """One method with the handler that implements it, and the module that the handler belongs to."""
+
+    method: Method
+    handler: grpc.RpcMethodHandler
+    module: str
+
+    @property
+    def behaviour(self) -> Callable[..., object]:
+        """The servicer's function, of whichever of the four kinds."""
+        handler = self.handler
+        kinds = handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream
+        return next(kind for kind in kinds if kind is not None)
+
+
+class Registry:
+    """Takes servicers from the generated ``add_…Servicer_to_server`` functions, as a ``grpc.Server`` does."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[str, Endpoint] = {}
+        self._services: dict[str, str] = {}
+
+    def registrar(self, module: str) -> Registrar:
+        """Where the servicers of ``module`` are added."""
+        return Registrar(self, module)
+
+    def add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler], module: str) -> None:
+        """Add a service's handlers by method name; a second registration of it is refused."""
+        if service in self._services:
+            raise ValueError(f"service {service} is registered twice")
+        self._services[service] = module
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            self._endpoints[path] = Endpoint(describe(path, handler), handler, module)
+
+    def find(self, path: str) -> Endpoint | None:
+        """The endpoint at ``path``, or None."""
+        return self._endpoints.get(path)
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Full service names, each with its module."""
+        return self._services
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._endpoints.values())
+
+
+class Registrar:
+    """The part of ``grpc.Server`` that generated code uses to add a servicer."""
+
+    def __init__(self, registry: Registry, module: str) -> None:
+        self._registry = registry
+        self._module = module
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
+    ) -> None:
+        """Add a service, as today's generated code does, after ``add_generic_rpc_handlers``."""
+        if service_name not in self._registry.services:
+            self._registry.add(service_name, method_handlers, self._module)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Add services given as ``grpc.method_handlers_generic_handler`` makes them."""
+        for generic in generic_rpc_handlers:
+            handlers = getattr(generic, "_method_handlers", None)
+            if handlers is None:
+                raise TypeError(f"{generic!r} does not say which methods it handles")
+            by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+            for path, handler in handlers.items():
+                service, _, name = path.strip("/").partition("/")
+                by_service.setdefault(service, {})[name] = handler
+            for service, methods in by_service.items():
+                self._registry.add(service, methods, self._module)

@@ -1,0 +1,1 @@
+"""Who is calling: signed tokens and the keys to check them with."""
