@@ -1,0 +1,24 @@
+"""Storage: a module's tables in Postgres, transactions that several modules share, migrations.
+
+A module is given a :class:`Database`; whoever starts the program makes the :class:`Engine`.
+"""
+
+from __future__ import annotations
+
+from portico.data.database import Database
+from portico.data.engine import Engine
+from portico.data.errors import TransactionMisused, constraint, translating
+from portico.data.guard import ForeignTable
+from portico.data.postgres import EmbeddedPostgres
+from portico.data.transaction import on_commit
+
+__all__ = [
+    "Database",
+    "EmbeddedPostgres",
+    "Engine",
+    "ForeignTable",
+    "TransactionMisused",
+    "constraint",
+    "on_commit",
+    "translating",
+]
