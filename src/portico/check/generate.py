@@ -42,13 +42,19 @@ def generate(*, protos: Path, into: Path) -> list[Path]:
 def drift(fresh: Path, present: Path) -> list[Path]:
     """Files that differ between two folders, or that only one of them has; relative and sorted."""
     return sorted(
-        path for path in _generated(fresh) | _generated(present) if _content(fresh / path) != _content(present / path)
+        path
+        for path in _generated(fresh) | _generated(present)
+        if _content(fresh / path) != _content(present / path)
     )
 
 
 def own_contracts(protos: Path) -> list[Path]:
     """Every ``.proto`` that is not somebody else's, sorted."""
-    return sorted(path for path in protos.rglob("*.proto") if "third_party" not in path.relative_to(protos).parts)
+    return sorted(
+        path
+        for path in protos.rglob("*.proto")
+        if "third_party" not in path.relative_to(protos).parts
+    )
 
 
 def run_protoc(protos: Path, *arguments: str, sources: list[Path]) -> None:
@@ -93,7 +99,9 @@ def _plugin(name: str) -> Path:
 
 
 def _generated(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for ending in ("*.py", "*.pyi") for path in folder.rglob(ending)}
+    return {
+        path.relative_to(folder) for ending in ("*.py", "*.pyi") for path in folder.rglob(ending)
+    }
 
 
 def _content(path: Path) -> bytes | None:
@@ -112,8 +120,12 @@ def _replace(source: Path, target: Path) -> None:
 def main() -> int:
     """The command line; 1 when a contract does not compile."""
     parser = argparse.ArgumentParser(prog="python -m portico.check.generate", description=__doc__)
-    parser.add_argument("--protos", type=Path, default=Path("protos"), help="where the contracts are")
-    parser.add_argument("--into", type=Path, default=Path("generated"), help="where the Python goes")
+    parser.add_argument(
+        "--protos", type=Path, default=Path("protos"), help="where the contracts are"
+    )
+    parser.add_argument(
+        "--into", type=Path, default=Path("generated"), help="where the Python goes"
+    )
     chosen = parser.parse_args()
     try:
         changed = generate(protos=chosen.protos, into=chosen.into)

@@ -1,4 +1,4 @@
-"""The laboratory: what does a call cost in process, and what over the network?"""
+"""The laboratory: what a call costs in process, and what over the network."""
 
 from __future__ import annotations
 

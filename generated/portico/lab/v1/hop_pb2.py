@@ -23,10 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/lab/v1/hop.proto\x12\x0eportico.lab.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18portico/v1/options.proto\"Y\n\nHopRequest\x12/\n\tcaller_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\x12\x1a\n\x06number\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\"0\n\x0bHopResponse\x12\x11\n\tcaller_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x32W\n\nHopService\x12I\n\x03Hop\x12\x1a.portico.lab.v1.HopRequest\x1a\x1b.portico.lab.v1.HopResponse\"\t\x90\x02\x01\x8a\xb2\x19\x02\x08\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/lab/v1/hop.proto\x12\x0eportico.lab.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"a\n\nHopRequest\x12\x33\n\tcaller_id\x18\x01 \x01(\tB \xe2\x41\x01\x02\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\x12\x1e\n\x06number\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\x90N(\x01\"0\n\x0bHopResponse\x12\x11\n\tcaller_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x32q\n\nHopService\x12\x63\n\x03Hop\x12\x1a.portico.lab.v1.HopRequest\x1a\x1b.portico.lab.v1.HopResponse\"#\x90\x02\x01\x8a\xb2\x19\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/lab:hop:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +36,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.lab.v1.hop_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOPREQUEST'].fields_by_name['caller_id']._loaded_options = None
-  _globals['_HOPREQUEST'].fields_by_name['caller_id']._serialized_options = b'\272H\031r\0272\025^[0-9A-Za-z_-]{1,64}$'
+  _globals['_HOPREQUEST'].fields_by_name['caller_id']._serialized_options = b'\342A\001\002\272H\031r\0272\025^[0-9A-Za-z_-]{1,64}$'
   _globals['_HOPREQUEST'].fields_by_name['number']._loaded_options = None
-  _globals['_HOPREQUEST'].fields_by_name['number']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_HOPREQUEST'].fields_by_name['number']._serialized_options = b'\342A\001\002\272H\007\032\005\030\220N(\001'
   _globals['_HOPSERVICE'].methods_by_name['Hop']._loaded_options = None
-  _globals['_HOPSERVICE'].methods_by_name['Hop']._serialized_options = b'\220\002\001\212\262\031\002\010\002'
-  _globals['_HOPREQUEST']._serialized_start=99
-  _globals['_HOPREQUEST']._serialized_end=188
-  _globals['_HOPRESPONSE']._serialized_start=190
-  _globals['_HOPRESPONSE']._serialized_end=238
-  _globals['_HOPSERVICE']._serialized_start=240
-  _globals['_HOPSERVICE']._serialized_end=327
+  _globals['_HOPSERVICE'].methods_by_name['Hop']._serialized_options = b'\220\002\001\212\262\031\002\010\002\202\323\344\223\002\024\"\017/api/v1/lab:hop:\001*'
+  _globals['_HOPREQUEST']._serialized_start=162
+  _globals['_HOPREQUEST']._serialized_end=259
+  _globals['_HOPRESPONSE']._serialized_start=261
+  _globals['_HOPRESPONSE']._serialized_end=309
+  _globals['_HOPSERVICE']._serialized_start=311
+  _globals['_HOPSERVICE']._serialized_end=424
 # @@protoc_insertion_point(module_scope)
