@@ -72,7 +72,8 @@ class Call(grpc.ServicerContext):
     """One call to a servicer, in the process or from the network.
 
     ``deadline`` is in seconds of ``time.monotonic()``, or None. ``caller`` is the module that calls,
-    empty for a call from outside. ``transaction`` belongs to ``portico.data``.
+    empty for a call from outside. ``top`` is the first call of this thread: the one that a
+    cancellation reaches. ``transaction`` belongs to ``portico.data``.
     """
 
     # Defaults live on the class: a call pays only for what it uses.
@@ -98,6 +99,7 @@ class Call(grpc.ServicerContext):
         metadata: Metadata,
     ) -> None:
         self.parent = parent
+        self.top = self if parent is None else parent.top
         self.origin = origin
         self.method = method
         self.module = module
@@ -226,7 +228,8 @@ class Call(grpc.ServicerContext):
 
     def given_up(self) -> bool:
         """Whether this call or one above it was cancelled."""
-        return self._cancelled or (self.parent is not None and self.parent.given_up())
+        top = self.top
+        return self._cancelled or top._cancelled or (top.parent is not None and top.parent.given_up())
 
     def sent_initial_metadata(self) -> Metadata:
         """The headers of the answer."""
@@ -275,7 +278,7 @@ def entered(call: Call) -> Iterator[Call]:
         _current.reset(token)
 
 
-def run_in(call: Call, behaviour: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ``behaviour`` with ``call`` as the current one; meant as the body of a fresh ``Context``."""
+def serve(call: Call, behaviour: Callable[[Any, Call], Any], request: Any) -> Any:
+    """Call a servicer's ``behaviour`` with ``call`` as the current one; the body of a fresh ``Context``."""
     _current.set(call)
-    return behaviour(*arguments)
+    return behaviour(request, call)

@@ -166,6 +166,7 @@ class _Callable:
         self._serializer = serializer
         self._deserializer = deserializer
         self._caller = channel._caller
+        self._share = False
         self._policy = channel._policy
         self._endpoint: Endpoint | None = None
         self._invoke: Invoke
@@ -181,6 +182,7 @@ class _Callable:
         self._receive = compile_transfer(
             method.response_class, handler.response_serializer, self._deserializer, share=share, what="response"
         )
+        self._share = share and self._receive.__name__ == "shared"
         self._module = endpoint.module
         self._default = self._policy.default_timeout_seconds if method.unary else None
         self._public = is_public(endpoint, self._policy)
@@ -197,7 +199,8 @@ class _Callable:
             origin = origin_of(sent, self._policy, public=self._public)
             deadline = None
         else:
-            if parent.given_up():
+            top = parent.top  # ``given_up``, without a frame for the common case
+            if parent._cancelled or top._cancelled or (top.parent is not None and parent.given_up()):
                 raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
             origin = parent.origin
             deadline = parent.deadline
@@ -219,6 +222,7 @@ class _Callable:
             endpoint = self._endpoint or self._resolve()
             call = self._open(timeout, metadata)
             call.transaction = None  # a database transaction stays in its thread
+            call.top = call
             if endpoint.method.client_streaming:
                 request = RequestStream(call, request, self._send)
             else:
@@ -243,7 +247,8 @@ class _UnaryUnary(_Callable, grpc.UnaryUnaryMultiCallable):
         if self._endpoint is None:
             self._resolve()
         call = self._open(timeout, metadata)
-        return self._receive(self._invoke(call, self._send(request)))
+        response = self._invoke(call, self._send(request))
+        return response if self._share else self._receive(response)
 
     def with_call(
         self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from portico import errors
-from portico.context import run_in
+from portico.context import serve
 from portico.rpc.access import compile_access
 from portico.rpc.outcome import ended_badly, log_outcome, translated
 from portico.rpc.validation import compile_validation
@@ -38,19 +38,23 @@ def compile_call(
     returned, and errors come out of iterating it.
     """
     method = endpoint.method
-    check = _entry_check(endpoint, policy, caller)
+    admit = compile_access(endpoint, policy, caller=caller)
+    validate = None
     observe = _observer(endpoint, policy, caller, transport)
     behaviour = endpoint.behaviour
     if method.client_streaming:
         behaviour = _with_checked_requests(endpoint, behaviour)
+    elif method.request_class is not None:
+        validate = compile_validation(method.request_class)
     compile_kind = _streaming if method.server_streaming else _single
-    return compile_kind(behaviour, method.response_class, check, observe, policy.log_calls)
+    return compile_kind(behaviour, method.response_class, admit, validate, observe, policy.log_calls)
 
 
 def _single(
     behaviour: Callable[..., Any],
     response_class: type | None,
-    check: Callable[[Call, Any], None] | None,
+    admit: Callable[[Call], None] | None,
+    validate: Callable[[Any], None] | None,
     observe: Callable[[int, float], None] | None,
     log_calls: bool,
 ) -> Callable[[Call, Any], Any]:
@@ -60,9 +64,11 @@ def _single(
             deadline = call.deadline
             if deadline is not None and started >= deadline:
                 raise _too_late()
-            if check is not None:
-                check(call, request)
-            response = Context().run(run_in, call, behaviour, request, call)
+            if admit is not None:
+                admit(call)
+            if validate is not None:
+                validate(request)
+            response = Context().run(serve, call, behaviour, request)
             ended = monotonic()
             if call._code is not None or call._cancelled:  # noqa: SLF001  # the hot path's one look
                 ended_badly(call)
@@ -73,7 +79,9 @@ def _single(
         except Exception as failure:  # noqa: BLE001  # everything a servicer raises becomes a status
             error = _failed(call, failure, observe, started)
         else:
-            call.finish()
+            call._over = True  # noqa: SLF001  # ``finish``, without a frame when nobody listens
+            if call._callbacks is not None:  # noqa: SLF001
+                call.finish()
             if observe is not None:
                 observe(0, ended - started)
             if log_calls:
@@ -87,7 +95,8 @@ def _single(
 def _streaming(
     behaviour: Callable[..., Any],
     response_class: type | None,
-    check: Callable[[Call, Any], None] | None,
+    admit: Callable[[Call], None] | None,
+    validate: Callable[[Any], None] | None,
     observe: Callable[[int, float], None] | None,
     log_calls: bool,
 ) -> Callable[[Call, Any], Iterator[Any]]:
@@ -97,9 +106,11 @@ def _streaming(
         try:
             if call.deadline is not None and started >= call.deadline:
                 raise _too_late()
-            if check is not None:
-                check(call, request)
-            responses = iter(context.run(run_in, call, behaviour, request, call))
+            if admit is not None:
+                admit(call)
+            if validate is not None:
+                validate(request)
+            responses = iter(context.run(serve, call, behaviour, request))
             try:
                 for response in _in_context(context, responses):
                     if response_class is not None and type(response) is not response_class:
@@ -136,29 +147,6 @@ def _in_context(context: Context, responses: Iterator[Any]) -> Iterator[Any]:
         except StopIteration:
             return
         yield response
-
-
-def _entry_check(
-    endpoint: Endpoint, policy: Policy, caller: str
-) -> Callable[[Call, Any], None] | None:
-    """Authorisation, then validation of a single request; None when there is nothing to check."""
-    admit = compile_access(endpoint, policy, caller=caller)
-    method = endpoint.method
-    validate = None
-    if method.request_class is not None and not method.client_streaming:
-        validate = compile_validation(method.request_class)
-    if admit is None and validate is None:
-        return None
-    if validate is None:
-        return lambda call, _: admit(call)
-    if admit is None:
-        return lambda _, request: validate(request)
-
-    def check(call: Call, request: Any) -> None:
-        admit(call)
-        validate(request)
-
-    return check
 
 
 def _with_checked_requests(

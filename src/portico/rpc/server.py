@@ -32,14 +32,12 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 class Server:
     """Serves a registry over HTTP/2, with health per service and reflection.
 
-    Raises OSError from ``start`` when the port is taken. ``threads`` calls run at a time; the others
-    wait their turn until their deadline.
+    In three moves, so that a taken port is told before anything else starts: ``bind``, ``mount``,
+    ``start``. ``threads`` calls run at a time; the others wait their turn until their deadline.
     """
 
     def __init__(
         self,
-        registry: Registry,
-        policy: Policy,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -48,7 +46,7 @@ class Server:
     ) -> None:
         self.host = host
         self.port = port
-        self._services = tuple(registry.services)
+        self._services: tuple[str, ...] = ()
         options = (
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
             ("grpc.max_receive_message_length", max_message_bytes),
@@ -56,12 +54,7 @@ class Server:
         )
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="portico-grpc")
         self._server = grpc.server(self._pool, options=options)
-        self._server.add_generic_rpc_handlers((_Handlers(registry, policy),))
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
 
     @property
     def address(self) -> str:
@@ -74,6 +67,15 @@ class Server:
             self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
         except RuntimeError as failure:
             raise OSError(f"gRPC cannot listen on {self.address}: the port is taken") from failure
+
+    def mount(self, registry: Registry, policy: Policy) -> None:
+        """Take the servicers to serve."""
+        self._services = tuple(registry.services)
+        self._server.add_generic_rpc_handlers((_Handlers(registry, policy),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     def start(self) -> None:
         """Serve, and report every service healthy."""
@@ -102,12 +104,10 @@ class NetworkCall(Call):
         origin = origin_of(metadata, policy, public=public)
         super().__init__(None, origin, endpoint.method.path, endpoint.module, "", deadline, metadata)
         self._context = context
+        context.add_callback(self._gone)
 
     def is_active(self) -> bool:
         return super().is_active() and self._context.is_active()
-
-    def given_up(self) -> bool:
-        return self._cancelled or not self._context.is_active()
 
     def cancel(self) -> None:
         super().cancel()
@@ -137,6 +137,10 @@ class NetworkCall(Call):
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
         super().send_initial_metadata(initial_metadata)
         self._context.send_initial_metadata(self.sent_initial_metadata())
+
+    def _gone(self) -> None:
+        """The call is over for its client: what it started locally need not go on."""
+        self._cancelled = True
 
 
 class _Handlers(grpc.GenericRpcHandler):

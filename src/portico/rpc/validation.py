@@ -8,6 +8,7 @@ import protovalidate
 from google.protobuf.descriptor import FieldDescriptor
 
 from portico import errors
+from portico.rpc.fast_rules import fast_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,13 +28,28 @@ def compile_validation(message_class: type[Message]) -> Callable[[Message], None
         return None
     collect = protovalidate.Validator().collect_violations
     collect(message_class())
+    tests = fast_tests(message_class.DESCRIPTOR) or [(_itself, _never)]
 
     def validate(message: Message) -> None:
+        for read, holds in tests:
+            if not holds(read(message)):
+                break
+        else:
+            return
         found = collect(message)
         if found:
             raise _invalid(found)
 
     return validate
+
+
+def _itself(message: Message) -> Message:
+    return message
+
+
+def _never(_: Message) -> bool:
+    """Stands for rules that only protovalidate can judge."""
+    return False
 
 
 def _invalid(found: Iterable[protovalidate.Violation]) -> errors.StatusError:

@@ -1,0 +1,63 @@
+"""An application: its modules and the rules they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portico.clock import Clock, SystemClock
+from portico.module import Module, start_order
+from portico.program import Program
+from portico.rpc.contract import Access
+from portico.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc
+
+    from portico.context import Identity
+
+    Authenticate = Callable[[str], Identity]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What is declared once and runs in any placement; nothing starts until ``running``.
+
+    ``authenticator`` makes, from a channel to the application's own services, the function that
+    turns an ``authorization`` header into an identity. ``default_access`` holds for an rpc whose
+    contract does not say who may call. ``migrations`` has one folder per module that owns data.
+    """
+
+    name: str
+    modules: Sequence[Module]
+    migrations: Path = Path("migrations")
+    authenticator: Callable[[grpc.Channel, Settings, Clock], Authenticate] | None = None
+    default_access: Access = Access.PUBLIC
+
+    def in_order(self) -> list[Module]:
+        """The modules, each after those it requires; ModuleError when they do not fit together."""
+        return start_order(self.modules)
+
+    def settings_class(self) -> type[Settings]:
+        """The kernel's settings with a section for each module that has any."""
+        sections = {module.name: module.settings for module in self.modules if module.settings}
+        return Settings.for_modules(sections)
+
+    @contextmanager
+    def running(self, settings: Settings | None = None, *, clock: Clock | None = None) -> Iterator[Program]:
+        """The application started in this process, and stopped after the block.
+
+        Without ``settings`` they are read from the file and the environment.
+        """
+        chosen = self.settings_class().load() if settings is None else settings
+        program = Program(self, chosen, clock=clock or SystemClock())
+        program.start()
+        try:
+            yield program
+        finally:
+            program.stop()
