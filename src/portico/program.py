@@ -1,0 +1,125 @@
+"""A running application: what is started, in which order, and how it stops."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from portico.assembly import Assembled, assemble
+from portico.clock import Clock
+from portico.ids import Ids
+from portico.rpc.local import LocalChannel
+from portico.rpc.policy import Policy
+from portico.rpc.registry import Registry
+from portico.rpc.server import Server
+from portico.storage import Storage
+from portico.telemetry import logs
+from portico.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.app import Application
+    from portico.context import Identity
+    from portico.module import Module
+    from portico.settings import Settings
+
+_log = logs.logger("portico.program")
+
+
+class Program:
+    """One process of an application.
+
+    ``start`` takes the ports first, so that a taken one is told before anything else happens; then
+    the database, the migrations, the modules, the demonstration, the relay; it serves last. ``stop``
+    goes the other way: no new calls, running ones finish, the database ends.
+    """
+
+    def __init__(self, application: Application, settings: Settings, *, clock: Clock) -> None:
+        self.application = application
+        self.settings = settings
+        self.metrics = Metrics()
+        self.registry = Registry()
+        self.storage: Storage | None = None
+        self._clock = clock
+        self._ids = Ids(clock=clock)
+        self._modules = application.in_order()
+        self._server = Server(
+            host=settings.grpc_host,
+            port=settings.grpc_port,
+            threads=settings.grpc_threads,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        self._policy = self._make_policy()
+        self._channels: dict[str, LocalChannel] = {}
+        self._stopping = ExitStack()
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC is served, ``host:port``."""
+        return self._server.address
+
+    def channel(self, caller: str = "") -> LocalChannel:
+        """A channel to this program's own servicers, for module ``caller`` or, if empty, for the world outside."""
+        if caller not in self._channels:
+            self._channels[caller] = LocalChannel(self.registry, policy=self._policy, caller=caller)
+        return self._channels[caller]
+
+    def start(self) -> None:
+        """Start everything; when something fails, stop what had started and raise."""
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stopping = stack.pop_all()
+
+    def stop(self) -> None:
+        """Finish running calls within ``drain_seconds``, then stop everything. Twice does nothing."""
+        self._stopping.close()
+
+    def _start(self, stack: ExitStack) -> None:
+        self._server.bind()
+        stack.callback(self._server.stop, 0)
+        if any(module.owns_data for module in self._modules):
+            self.storage = stack.enter_context(Storage(self.application, self.settings, self._clock, self._ids))
+        assembled = [self._assemble(module) for module in self._modules]
+        self._demonstrate(assembled)
+        if self.storage is not None:
+            self.storage.deliver(assembled, stack, self.metrics)
+        self._server.mount(self.registry, self._policy)
+        self._server.start()
+        stack.callback(self._server.stop, self.settings.drain_seconds)
+
+    def _assemble(self, module: Module) -> Assembled:
+        provided: dict[type, Any] = {Clock: self._clock, Ids: self._ids, Metrics: self.metrics}
+        if module.settings is not None:
+            provided[module.settings] = self.settings.section(module.name)
+        if module.owns_data and self.storage is not None:
+            provided |= self.storage.provided(module)
+        return assemble(module, self.registry, self.channel(module.name), provided)
+
+    def _demonstrate(self, assembled: list[Assembled]) -> None:
+        if not self.settings.demo:
+            return
+        for each in assembled:
+            if each.demonstration is not None:
+                each.demonstration.load()
+
+    def _make_policy(self) -> Policy:
+        return Policy(
+            authenticate=self._authenticate if self.application.authenticator else None,
+            default_access=self.application.default_access,
+            default_timeout_seconds=self.settings.default_timeout_seconds,
+            commands_need_workflow=any(module.owns_data for module in self._modules),
+            observers=self.metrics,
+            log_calls=self.settings.log_level in ("debug", "info"),
+        )
+
+    def _authenticate(self, authorization: str) -> Identity:
+        return self._authenticator(authorization)
+
+    @cached_property
+    def _authenticator(self) -> Callable[[str], Identity]:
+        """Made at its first use: it may need the application's own services."""
+        make = self.application.authenticator
+        assert make is not None
+        return make(self.channel(), self.settings, self._clock)
