@@ -41,7 +41,9 @@ class Ids:
         ``prefix`` is 1 to 63 lower-case letters and inner underscores; anything else is a ValueError.
         """
         if not _PREFIX.fullmatch(prefix):
-            raise ValueError(f"{prefix!r} cannot be the prefix of an id: lower-case letters, 63 at most")
+            raise ValueError(
+                f"{prefix!r} cannot be the prefix of an id: lower-case letters, 63 at most"
+            )
         return f"{prefix}_{encoded(self.uuid())}"
 
     def uuid(self) -> UUID:

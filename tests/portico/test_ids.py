@@ -71,7 +71,8 @@ def test_threads_never_draw_the_same_id() -> None:
     ids = Ids(clock=ManualClock(START))
     made: list[str] = []
     threads = [
-        threading.Thread(target=lambda: made.extend(ids.new("ord") for _ in range(500))) for _ in range(4)
+        threading.Thread(target=lambda: made.extend(ids.new("ord") for _ in range(500)))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -72,4 +72,6 @@ def _candidates(owner_uid: int) -> list[pwd.struct_passwd]:
     # initdb looks its own user up by name, so an owner without an entry cannot run it.
     everybody = pwd.getpwall()
     owner = [entry for entry in everybody if entry.pw_uid == owner_uid]
-    return owner + [entry for name in _SYSTEM_ACCOUNTS for entry in everybody if entry.pw_name == name]
+    return owner + [
+        entry for name in _SYSTEM_ACCOUNTS for entry in everybody if entry.pw_name == name
+    ]

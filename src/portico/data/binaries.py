@@ -46,7 +46,9 @@ def find_binaries(account: Account, *, major: int | None, copies: Path) -> Binar
         if found.major >= OLDEST_MAJOR and major in (None, found.major):
             return found
         seen.append(f"{folder} ({found.major})")
-    wanted = f"Postgres {major}, which made the data" if major else f"Postgres {OLDEST_MAJOR} or newer"
+    wanted = (
+        f"Postgres {major}, which made the data" if major else f"Postgres {OLDEST_MAJOR} or newer"
+    )
     raise RuntimeError(f"no {wanted}; looked at: {', '.join(seen) or 'nothing'}")
 
 
@@ -54,12 +56,18 @@ def _installations() -> Iterator[Path]:
     # Not imported: as root, the package's own server adds a system user and opens parent folders.
     spec = importlib.util.find_spec(_WHEEL)
     for root in (spec.submodule_search_locations or []) if spec else []:
-        yield from (Path(root, name, "bin") for name in ("pginstall18", "pginstall") if Path(root, name).is_dir())
+        yield from (
+            Path(root, name, "bin")
+            for name in ("pginstall18", "pginstall")
+            if Path(root, name).is_dir()
+        )
     on_path = shutil.which("postgres")
     if on_path and Path(on_path).resolve().with_name("initdb").exists():
         yield Path(on_path).resolve().parent
     if _LINUX_PACKAGES.is_dir():
-        yield from (path / "bin" for path in sorted(_LINUX_PACKAGES.iterdir(), key=_numeric, reverse=True))
+        yield from (
+            path / "bin" for path in sorted(_LINUX_PACKAGES.iterdir(), key=_numeric, reverse=True)
+        )
 
 
 def _numeric(path: Path) -> int:
@@ -69,7 +77,13 @@ def _numeric(path: Path) -> int:
 def _major_of(folder: Path, account: Account) -> int:
     command = [folder / "postgres", "--version"]
     answer = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd="/", env={}, **account.spawn_options()
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env={},
+        **account.spawn_options(),
     )
     return int(answer.stdout.split()[-1].partition(".")[0].partition("beta")[0].partition("rc")[0])
 
@@ -77,7 +91,9 @@ def _major_of(folder: Path, account: Account) -> int:
 def _copied(folder: Path, copies: Path) -> Path:
     """The same installation below ``copies``: everyone may read it, only its owner may change it."""
     program = (folder / "postgres").stat()
-    fingerprint = hashlib.sha256(f"{folder} {program.st_size} {program.st_mtime_ns}".encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(
+        f"{folder} {program.st_size} {program.st_mtime_ns}".encode()
+    ).hexdigest()[:16]
     target = copies / f"postgres-{fingerprint}"
     # The wheel's programs look for libpq three folders up.
     inside = Path(_WHEEL, folder.parent.name) if _is_wheel(folder) else Path(folder.parent.name)

@@ -116,7 +116,10 @@ class _UnitOfWork(_Block):
         return self._transaction.connection
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             if self._joined:
@@ -133,7 +136,9 @@ class _UnitOfWork(_Block):
     def _open(self, call: Call) -> None:
         self._outer: Transaction | None = call.transaction
         use = self._use(call, None, read_only=False)
-        self._transaction = call.transaction = Transaction(self._database.engine, use, outer=self._outer)
+        self._transaction = call.transaction = Transaction(
+            self._database.engine, use, outer=self._outer
+        )
 
     def _close(self, error: BaseException | None) -> None:
         self._call.transaction = self._outer
@@ -152,7 +157,9 @@ class _UnitOfWork(_Block):
         transaction, mark = self._transaction, self._mark
         if mark is None:
             if error is not None:
-                transaction.doom(f"a step of {self._database.schema} failed with {type(error).__name__}: {error}")
+                transaction.doom(
+                    f"a step of {self._database.schema} failed with {type(error).__name__}: {error}"
+                )
             transaction.session.give_back(self._before, undone=False)
             return
         if error is None:
@@ -192,7 +199,10 @@ class _Reading(_Block):
         return self._connection
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             if self._joined is not None:

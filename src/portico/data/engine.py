@@ -106,7 +106,10 @@ class Engine:
     def put_back(self, connection: Connection) -> None:
         """Return a connection to the pool; one in an unknown state is closed instead."""
         try:
-            if not connection.invalidated and Session.of(connection).status != TransactionStatus.IDLE:
+            if (
+                not connection.invalidated
+                and Session.of(connection).status != TransactionStatus.IDLE
+            ):
                 connection.invalidate()
             connection.close()
         finally:
@@ -128,7 +131,9 @@ class Engine:
     def _on_connect(self, driver: Any, entry: ConnectionPoolEntry) -> None:
         Session.attach(Session(driver, statement_timeout_ms=self._statement_timeout_ms), entry.info)
 
-    def _before_statement(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    def _before_statement(
+        self, connection: Connection, _cursor: Any, statement: str, *_: Any
+    ) -> None:
         session = Session.of(connection)
         if self.guard is not None:
             self.guard.check(statement, schema=session.use.schema, read_only=session.use.read_only)
@@ -147,7 +152,9 @@ def _options(**settings: object) -> str:
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
-def _refuse_dead(driver: psycopg.Connection, _entry: ConnectionPoolEntry, _fairy: PoolProxiedConnection) -> None:
+def _refuse_dead(
+    driver: psycopg.Connection, _entry: ConnectionPoolEntry, _fairy: PoolProxiedConnection
+) -> None:
     """A server that ended has closed its side: seen here without a round trip, and the pool opens another."""
     connection = driver.pgconn
     if has_input(connection.socket):
@@ -161,4 +168,6 @@ def _refuse_dead(driver: psycopg.Connection, _entry: ConnectionPoolEntry, _fairy
 
 def _refuse_own_ending(connection: Connection) -> None:
     if not connection.invalidated and Session.of(connection).transaction is not None:
-        raise TransactionMisused("the unit of work ends its transaction: leave the block, or raise out of it")
+        raise TransactionMisused(
+            "the unit of work ends its transaction: leave the block, or raise out of it"
+        )

@@ -78,13 +78,16 @@ def pool_exhausted(size: int, seconds: float) -> StatusError:
 
 def out_of_time() -> StatusError:
     """The deadline of the call has passed."""
-    return errors.deadline_exceeded("DEADLINE_EXCEEDED", "the time for this call was over before its work was done")
+    return errors.deadline_exceeded(
+        "DEADLINE_EXCEEDED", "the time for this call was over before its work was done"
+    )
 
 
 def outcome_unknown() -> StatusError:
     """The connection broke while the answer to COMMIT was on its way."""
     return errors.unavailable(
-        "TRANSACTION_OUTCOME_UNKNOWN", "the database went away during the commit: it may have happened or not"
+        "TRANSACTION_OUTCOME_UNKNOWN",
+        "the database went away during the commit: it may have happened or not",
     )
 
 
@@ -95,10 +98,18 @@ def _unavailable() -> StatusError:
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_STATE: dict[str, Callable[[], StatusError]] = {
     "57014": out_of_time,  # query_canceled: statement_timeout, the kernel cancels for nothing else
-    "40001": lambda: errors.aborted("TRANSACTION_CONFLICT", "another transaction changed the same data; try again"),
-    "40P01": lambda: errors.aborted("DEADLOCK", "two transactions waited for each other; try again"),
-    "55P03": lambda: errors.aborted("LOCK_TIMEOUT", "another transaction held the same data for too long; try again"),
-    "53": lambda: errors.resource_exhausted("DATABASE_OUT_OF_RESOURCES", "the database has no room left"),
+    "40001": lambda: errors.aborted(
+        "TRANSACTION_CONFLICT", "another transaction changed the same data; try again"
+    ),
+    "40P01": lambda: errors.aborted(
+        "DEADLOCK", "two transactions waited for each other; try again"
+    ),
+    "55P03": lambda: errors.aborted(
+        "LOCK_TIMEOUT", "another transaction held the same data for too long; try again"
+    ),
+    "53": lambda: errors.resource_exhausted(
+        "DATABASE_OUT_OF_RESOURCES", "the database has no room left"
+    ),
     "57P": _unavailable,
     "08": _unavailable,
     "25P03": _unavailable,

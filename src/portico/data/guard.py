@@ -27,7 +27,19 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_PART = re.compile(r"/\*|\*/")
-_WRITES = {"insert", "update", "delete", "merge", "truncate", "create", "alter", "drop", "copy", "call", "do"}
+_WRITES = {
+    "insert",
+    "update",
+    "delete",
+    "merge",
+    "truncate",
+    "create",
+    "alter",
+    "drop",
+    "copy",
+    "call",
+    "do",
+}
 _ENDINGS = {"begin", "start", "commit", "end", "abort", "prepare", "rollback", "discard", "reset"}
 
 
@@ -71,7 +83,9 @@ class TableGuard:
                 )
         words = _leading_words(statement)
         if words & _ENDINGS:
-            raise ForeignTable(f"the unit of work controls the transaction, not a statement of {schema}: {statement}")
+            raise ForeignTable(
+                f"the unit of work controls the transaction, not a statement of {schema}: {statement}"
+            )
         if read_only and words & _WRITES:
             raise ForeignTable(f"module {schema} writes while it only reads: {statement}")
 

@@ -21,7 +21,12 @@ from portico.data.account import Account, account_for
 from portico.data.binaries import Binaries, find_binaries, open_folder
 from portico.data.child import Child
 from portico.data.folder_lock import FolderLock
-from portico.data.postmaster import TEMPORARY_SOCKETS, Postmaster, clear_left_behind, remove_temporary
+from portico.data.postmaster import (
+    TEMPORARY_SOCKETS,
+    Postmaster,
+    clear_left_behind,
+    remove_temporary,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -90,7 +95,9 @@ class EmbeddedPostgres:
         if self._sockets is None:
             raise RuntimeError("the embedded Postgres has not been started")
         query = {"host": str(self._sockets)}
-        return URL.create("postgresql+psycopg", username=_SUPERUSER, database="postgres", query=query)
+        return URL.create(
+            "postgresql+psycopg", username=_SUPERUSER, database="postgres", query=query
+        )
 
     @property
     def pid(self) -> int:
@@ -131,7 +138,10 @@ class EmbeddedPostgres:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -146,14 +156,20 @@ class EmbeddedPostgres:
                 "start as that user or as root, or give another folder"
             )
         if home.account.is_other:
-            _log.info("Postgres runs as user %s with its data in %s", home.account.name, home.folder)
+            _log.info(
+                "Postgres runs as user %s with its data in %s", home.account.name, home.folder
+            )
         return home
 
     def _start_locked(self, home: _Home) -> None:
         stopped = clear_left_behind(home.data)
         if stopped is not None:
-            _log.warning("a killed program had left Postgres running or unfinished (process %d)", stopped)
-        binaries = find_binaries(home.account, major=_major_of(home.data), copies=self._shared_folder)
+            _log.warning(
+                "a killed program had left Postgres running or unfinished (process %d)", stopped
+            )
+        binaries = find_binaries(
+            home.account, major=_major_of(home.data), copies=self._shared_folder
+        )
         if not home.data.exists():
             _initialise(home, binaries, sync=self._fsync)
         self._sockets = _socket_folder(home)
@@ -164,7 +180,9 @@ class EmbeddedPostgres:
             name="portico-postgres",
             log=home.log,
             farewell=signal.SIGINT,  # Postgres's fast shutdown
-            on_exit=lambda code: _log.error("Postgres ended by itself (exit %d): see %s", code, home.log),
+            on_exit=lambda code: _log.error(
+                "Postgres ended by itself (exit %d): see %s", code, home.log
+            ),
             spawn_options=home.account.spawn_options(),
         )
         self._await_readiness(home)
@@ -228,7 +246,17 @@ def _initialise(home: _Home, binaries: Binaries, *, sync: bool) -> None:
     unfinished = home.folder / "data.unfinished"
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    command = [binaries.folder / "initdb", "-D", unfinished, "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8"]
+    command = [
+        binaries.folder / "initdb",
+        "-D",
+        unfinished,
+        "-U",
+        _SUPERUSER,
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
     command += ["--data-checksums", "--no-instructions", *([] if sync else ["--no-sync"])]
     if binaries.major >= _BUILTIN_LOCALE_SINCE:
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

@@ -39,7 +39,9 @@ def clear_left_behind(data: Path) -> int | None:
     Answers the process id of the server that was stopped. A server is ours when its working folder
     is ``data``; a process that merely has the number of a dead server is left alone.
     """
-    if not _PROCESSES.is_dir():  # not Linux: Postgres itself refuses to start on data in use, and says so
+    if (
+        not _PROCESSES.is_dir()
+    ):  # not Linux: Postgres itself refuses to start on data in use, and says so
         return None
     left = Postmaster.of(data)
     if left is not None and left.pid in _processes_in(data):
@@ -79,7 +81,9 @@ def _stop(pid: int) -> None:
             if not _lives(pid):
                 return
             time.sleep(0.01)
-    raise RuntimeError(f"the Postgres server left behind as process {pid} does not stop, not even when killed")
+    raise RuntimeError(
+        f"the Postgres server left behind as process {pid} does not stop, not even when killed"
+    )
 
 
 def _processes_in(data: Path) -> list[int]:

@@ -77,7 +77,9 @@ class Session:
 
     def begin(self, deadline: float | None) -> None:
         """Open a transaction that may write, its statements limited to what is left until ``deadline``."""
-        wanted = self._default_ms if deadline is None else _remaining_ms(deadline, most=self._default_ms)
+        wanted = (
+            self._default_ms if deadline is None else _remaining_ms(deadline, most=self._default_ms)
+        )
         if wanted == self._lasting_ms:
             self.send("BEGIN READ WRITE")
         else:
@@ -90,7 +92,11 @@ class Session:
 
     def limit_reads(self, deadline: float | None) -> None:
         """Limit the statements outside a transaction; asks the server only when the step changes."""
-        wanted = self._default_ms if deadline is None else _stepped(_remaining_ms(deadline, most=self._default_ms))
+        wanted = (
+            self._default_ms
+            if deadline is None
+            else _stepped(_remaining_ms(deadline, most=self._default_ms))
+        )
         if wanted != self._lasting_ms:
             self.send(f"SET statement_timeout = {wanted}")
             self._lasting_ms = self._timeout_ms = wanted

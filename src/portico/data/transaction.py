@@ -26,7 +26,16 @@ _log = logging.getLogger(__name__)
 class Transaction:
     """Open from construction until :meth:`commit` or :meth:`rollback`; only for the thread that opened it."""
 
-    __slots__ = ("_after_commit", "_depth", "_doom", "_thread", "connection", "engine", "outer", "session")
+    __slots__ = (
+        "_after_commit",
+        "_depth",
+        "_doom",
+        "_thread",
+        "connection",
+        "engine",
+        "outer",
+        "session",
+    )
 
     def __init__(self, engine: Engine, use: Use, *, outer: Transaction | None) -> None:
         """Take a connection and open the transaction in one round trip.
@@ -50,7 +59,7 @@ class Transaction:
         self.session.transaction = self
 
     def on(self, engine: Engine) -> Transaction | None:
-        """This one or the nearest outer one that is open on ``engine``."""
+        """The nearest one, from here outwards, that is open on ``engine``."""
         transaction: Transaction | None = self
         while transaction is not None and transaction.engine is not engine:
             transaction = transaction.outer
@@ -119,7 +128,7 @@ class Transaction:
         for callback in self._after_commit:
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001  # the commit stands, whatever comes after
                 _log.exception("what was to follow a commit failed; the commit stands")
 
     def rollback(self) -> None:
@@ -128,7 +137,9 @@ class Transaction:
             if self.session.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                 self.session.send("ROLLBACK")
         except DriverError:
-            _log.warning("a rollback could not be sent; the server rolls back by itself", exc_info=True)
+            _log.warning(
+                "a rollback could not be sent; the server rolls back by itself", exc_info=True
+            )
         finally:
             self._close()
 

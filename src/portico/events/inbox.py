@@ -1,0 +1,29 @@
+"""The inbox table of one module: which events its reactions have dealt with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Connection
+
+
+def received(
+    session: Connection, schema: str, *, event_id: UUID, consumer: str, at: datetime
+) -> bool:
+    """Note that ``consumer`` gets this event; False when it had it before.
+
+    The note commits with the effect of the event, so the two are never apart. Of two deliveries at
+    the same moment the second waits for the first and then learns how it ended.
+    """
+    row = {"event_id": event_id, "consumer": consumer, "at": at}
+    return session.exec_driver_sql(_INSERT.format(schema=schema), row).rowcount == 1
+
+
+_INSERT = """
+INSERT INTO "{schema}".inbox (event_id, consumer, received_at) VALUES (%(event_id)s, %(consumer)s, %(at)s)
+ON CONFLICT DO NOTHING
+"""

@@ -1,0 +1,134 @@
+"""The outbox table of one module: events written with the change they tell of, and what became of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Connection
+
+
+class Record(NamedTuple):
+    """One event as it lies in the table."""
+
+    id: UUID
+    aggregate_type: str
+    aggregate_id: str
+    type: str
+    """Full name of the message, such as ``commerce.payments.v1.PaymentSucceeded``."""
+    payload: bytes
+    headers: dict[str, Any]
+    occurred_at: datetime
+    attempts: int
+    """How often its delivery has failed."""
+    next_attempt_at: datetime | None
+    """Not before this; None when it was never tried."""
+
+
+class Outbox:
+    """The statements of one schema's outbox. All of them run in the caller's transaction."""
+
+    def __init__(self, schema: str) -> None:
+        """``schema`` bears the module's name."""
+        self.schema = schema
+        names = {
+            "table": f'"{schema}".outbox',
+            "pending": _PENDING,
+            "head": _HEAD.format(table=f'"{schema}".outbox'),
+        }
+        self._insert = _INSERT.format_map(names)
+        self._claim = _CLAIM.format_map(names)
+        self._deliverable = _DELIVERABLE.format_map(names)
+        self._oldest = _OLDEST.format_map(names)
+        self._delivered = _DELIVERED.format_map(names)
+        self._failed = _FAILED.format_map(names)
+
+    def add(self, session: Connection, record: dict[str, Any]) -> None:
+        """Write an event down; ``record`` holds the columns as parameters."""
+        session.exec_driver_sql(self._insert, record)
+
+    def claim(
+        self, session: Connection, *, now: datetime, aggregates: int, run: int
+    ) -> list[Record]:
+        """Events to deliver, kept from all other relays until this transaction ends.
+
+        At most ``aggregates`` aggregates whose first undelivered event is due, and of each up to
+        ``run`` events in their order.
+        """
+        parameters = {"now": now, "aggregates": aggregates, "run": run}
+        return [Record(*row) for row in session.exec_driver_sql(self._claim, parameters)]
+
+    def is_deliverable(self, session: Connection, *, now: datetime) -> bool:
+        """Whether any event is due, also one that a relay is delivering at the moment."""
+        return bool(session.exec_driver_sql(self._deliverable, {"now": now}).scalar())
+
+    def oldest_pending_at(self, session: Connection) -> datetime | None:
+        """When the first event happened that is neither delivered nor dead."""
+        return session.exec_driver_sql(self._oldest).scalar()
+
+    def mark_delivered(self, session: Connection, ids: Sequence[UUID], *, at: datetime) -> None:
+        """These have reached everyone who reacts to them."""
+        session.exec_driver_sql(self._delivered, {"ids": list(ids), "at": at})
+
+    def mark_failed(
+        self,
+        session: Connection,
+        event_id: UUID,
+        *,
+        error: str,
+        retry_at: datetime | None,
+        dead_at: datetime | None,
+    ) -> None:
+        """One has not: try again at ``retry_at``, or never when ``dead_at`` is given."""
+        parameters = {"id": event_id, "error": error, "retry_at": retry_at, "dead_at": dead_at}
+        session.exec_driver_sql(self._failed, parameters)
+
+
+_PENDING = "delivered_at IS NULL AND dead_at IS NULL"
+
+_INSERT = """
+INSERT INTO {table} (id, aggregatetype, aggregateid, type, payload, headers, occurred_at)
+VALUES (%(id)s, %(aggregate_type)s, %(aggregate_id)s, %(type)s, %(payload)b, %(headers)s::jsonb, %(occurred_at)s)
+"""
+
+# The first undelivered event of its aggregate, due now. An event behind one that failed is no head.
+_HEAD = """
+    e.delivered_at IS NULL AND e.dead_at IS NULL AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= %(now)s)
+    AND NOT EXISTS (
+        SELECT FROM {table} AS earlier
+        WHERE earlier.delivered_at IS NULL AND earlier.dead_at IS NULL
+          AND earlier.aggregatetype = e.aggregatetype AND earlier.aggregateid = e.aggregateid
+          AND earlier.sequence < e.sequence)
+"""
+
+# Whoever has locked the head of an aggregate has the aggregate: the events behind it are no heads
+# for anyone else until this transaction ends, so they need no lock of their own.
+_CLAIM = """
+WITH head AS MATERIALIZED (
+    SELECT e.aggregatetype, e.aggregateid, e.sequence FROM {table} AS e
+    WHERE {head} ORDER BY e.sequence LIMIT %(aggregates)s FOR UPDATE OF e SKIP LOCKED)
+SELECT next.id, next.aggregatetype, next.aggregateid, next.type, next.payload, next.headers,
+       next.occurred_at, next.attempts, next.next_attempt_at
+FROM head CROSS JOIN LATERAL (
+    SELECT * FROM {table} AS behind
+    WHERE behind.aggregatetype = head.aggregatetype AND behind.aggregateid = head.aggregateid
+      AND behind.sequence >= head.sequence AND behind.delivered_at IS NULL AND behind.dead_at IS NULL
+    ORDER BY behind.sequence LIMIT %(run)s) AS next
+ORDER BY next.sequence
+"""
+
+_DELIVERABLE = "SELECT EXISTS (SELECT FROM {table} AS e WHERE {head})"
+
+_OLDEST = "SELECT occurred_at FROM {table} WHERE {pending} ORDER BY sequence LIMIT 1"
+
+_DELIVERED = "UPDATE {table} SET delivered_at = %(at)s WHERE id = ANY(%(ids)s)"
+
+_FAILED = """
+UPDATE {table} SET attempts = attempts + 1, last_error = %(error)s, next_attempt_at = %(retry_at)s,
+                   dead_at = %(dead_at)s
+WHERE id = %(id)s
+"""

@@ -1,0 +1,79 @@
+"""Publishing: an event is a row written with the change that it tells of."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from portico.context import Identity, Origin, current
+from portico.data import TransactionMisused, on_commit
+from portico.data.transaction import transaction_of
+from portico.events.outbox import Outbox
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from sqlalchemy import Connection
+
+    from portico.clock import Clock
+    from portico.data import Database
+    from portico.events.doorbell import Doorbell
+    from portico.ids import Ids
+
+
+class Events:
+    """One module's way to say what has happened."""
+
+    def __init__(self, database: Database, *, clock: Clock, ids: Ids, doorbell: Doorbell) -> None:
+        """``doorbell`` is rung after each commit that published."""
+        self._outbox = Outbox(database.schema)
+        self._clock = clock
+        self._ids = ids
+        self._doorbell = doorbell
+
+    def publish(self, session: Connection, message: Message, *, aggregate_id: str) -> str:
+        """Tell that ``message`` has happened, as soon as the unit of work of ``session`` commits.
+
+        One INSERT. Events of one ``aggregate_id`` (the id of the order, the payment, ...) reach each
+        reaction in the order they were published. Answers the event's id, a UUID that sorts by time.
+        Raises ``TransactionMisused`` outside a unit of work: the change and its event would not be one.
+        """
+        if transaction_of(session) is None:
+            raise TransactionMisused(
+                "an event is published inside the unit of work that makes it true"
+            )
+        if not aggregate_id:
+            raise ValueError(f"{message.DESCRIPTOR.name} needs the id of what it happened to")
+        event_id = self._ids.uuid()
+        row = {
+            "id": event_id,
+            "aggregate_type": self._outbox.schema,
+            "aggregate_id": aggregate_id,
+            "type": message.DESCRIPTOR.full_name,
+            "payload": message.SerializeToString(),
+            "headers": json.dumps(headers_of(current().origin)),
+            "occurred_at": self._clock.now(),
+        }
+        self._outbox.add(session, row)
+        on_commit(session, self._ring)
+        return str(event_id)
+
+    def _ring(self) -> None:
+        self._doorbell.ring(self._outbox.schema)
+
+
+def headers_of(origin: Origin) -> dict[str, Any]:
+    """Who and what an event goes back to, as JSON."""
+    identity = origin.identity
+    return {
+        "request_id": origin.request_id,
+        "trace_id": origin.trace_id,
+        "span_id": origin.span_id,
+        "subject": identity.subject,
+        "roles": sorted(identity.roles),
+    }
+
+
+def origin_of(headers: dict[str, Any]) -> Origin:
+    """The same again, for the call in which a reaction runs."""
+    identity = Identity(headers["subject"], frozenset(headers["roles"]))
+    return Origin(identity, headers["request_id"], headers["trace_id"], headers["span_id"])

@@ -1,0 +1,262 @@
+"""The relay: takes committed events out of the outboxes and hands them to whoever reacts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+from portico.context import Call, entered
+from portico.data.session import Use
+from portico.data.transaction import Transaction
+from portico.events import inbox
+from portico.events.outbox import Outbox, Record
+from portico.events.publisher import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Connection
+
+    from portico.clock import Clock
+    from portico.data import Database
+    from portico.events.doorbell import Doorbell
+    from portico.events.reactions import Reaction
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_ERROR = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelaySettings:
+    """How a relay works; the defaults suit a server."""
+
+    poll_seconds: float = 1.0
+    """How often it looks by itself: for retries that are due, and for what other processes published."""
+    aggregates_per_batch: int = 50
+    events_per_aggregate: int = 20
+    reaction_timeout_seconds: float = 10.0
+    max_attempts: int = 12
+    """Then an event is dead: kept, logged, and passed over. With the delays below after about half an hour."""
+    first_delay_seconds: float = 1.0
+    longest_delay_seconds: float = 300.0
+
+
+class Relay:
+    """Delivers the events of some outboxes to reactions in this process.
+
+    Any number of relays may work on the same outboxes, here and in other processes. Each event
+    reaches each reaction exactly once in effect, and those of one aggregate in their order.
+    """
+
+    def __init__(
+        self,
+        outboxes: Iterable[Database],
+        reactions: Iterable[Reaction],
+        *,
+        clock: Clock,
+        doorbell: Doorbell,
+        settings: RelaySettings | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """``outboxes`` are the databases of the modules that publish. Nothing runs before :meth:`start`.
+
+        Two reactions of one module with the same name are a ValueError.
+        """
+        self._outboxes = {
+            database.schema: (database, Outbox(database.schema)) for database in outboxes
+        }
+        self._reactions = _by_type(reactions)
+        self._clock = clock
+        self._doorbell = doorbell
+        self._settings = settings or RelaySettings()
+        self._random = random or Random()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.delivered = 0
+        """Events that reached everyone, since the start."""
+        self.failed = 0
+        """Deliveries that are to be tried again."""
+        self.dead = 0
+        """Events that were given up."""
+
+    def start(self) -> None:
+        """Deliver in a thread of its own, from now until :meth:`stop`."""
+        self._thread = threading.Thread(target=self._run, name="portico-relay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the reaction that runs and stop; what is left stays in the outboxes."""
+        self._stopping.set()
+        self._doorbell.ring("")
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._stopping.clear()
+
+    def settle(self, *, timeout_seconds: float = 10.0) -> None:
+        """Return when no event is due any more; helps with the delivery, whether started or not.
+
+        For tests and command lines. An event whose retry lies in the future is not due. TimeoutError
+        when it takes longer.
+        """
+        until = time.monotonic() + timeout_seconds
+        while True:
+            moved = sum(self._drain(schema) for schema in self._outboxes)
+            if not moved and not any(self._is_deliverable(schema) for schema in self._outboxes):
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"there are still events to deliver after {timeout_seconds:g} s")
+            if not moved:
+                time.sleep(0.005)  # another relay has them
+
+    def lag_seconds(self) -> float:
+        """Age of the oldest event that has not reached everyone, 0 when all have; asks the database."""
+        oldest: list[datetime] = []
+        for database, outbox in self._outboxes.values():
+            with database.reading() as session:
+                at = outbox.oldest_pending_at(session)
+            if at is not None:
+                oldest.append(at)
+        return max((self._clock.now() - min(oldest)).total_seconds(), 0.0) if oldest else 0.0
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            rung = self._doorbell.wait(self._settings.poll_seconds)
+            for schema in list(self._outboxes):
+                if rung and schema not in rung:
+                    continue
+                try:
+                    if rung or self._is_deliverable(schema):
+                        self._drain(schema)
+                except Exception:  # noqa: BLE001  # whatever it is: say so and go on
+                    _log.exception(
+                        "the relay could not deliver the events of %s; it tries again", schema
+                    )
+                    self._stopping.wait(self._settings.poll_seconds)
+
+    def _is_deliverable(self, schema: str) -> bool:
+        database, outbox = self._outboxes[schema]
+        with database.reading() as session:
+            return outbox.is_deliverable(session, now=self._clock.now())
+
+    def _drain(self, schema: str) -> int:
+        """Deliver batch after batch until none is left that is due; answers how many events were tried."""
+        tried = 0
+        while not self._stopping.is_set():
+            batch = self._deliver_batch(*self._outboxes[schema])
+            if not batch:
+                break
+            tried += batch
+        return tried
+
+    def _deliver_batch(self, database: Database, outbox: Outbox) -> int:
+        """Claim, deliver, mark. The claim is a transaction of its own, which no reaction joins.
+
+        When this process dies in between, the claim ends with its connection and another relay
+        delivers again; the inboxes know what was done already.
+        """
+        claim = Transaction(
+            database.engine, Use(database.schema, read_only=False, deadline=None), outer=None
+        )
+        try:
+            batch = outbox.claim(
+                claim.connection,
+                now=self._clock.now(),
+                aggregates=self._settings.aggregates_per_batch,
+                run=self._settings.events_per_aggregate,
+            )
+            if batch:
+                claim.session.send("SET LOCAL idle_in_transaction_session_timeout = 0")
+                self._deliver(batch, outbox, claim.connection)
+        except BaseException:
+            claim.rollback()
+            raise
+        claim.commit()
+        return len(batch)
+
+    def _deliver(self, batch: Sequence[Record], outbox: Outbox, session: Connection) -> None:
+        held: set[tuple[str, str]] = set()
+        delivered: list[UUID] = []
+        for record in batch:
+            aggregate = record.aggregate_type, record.aggregate_id
+            if record.next_attempt_at is not None and record.next_attempt_at > self._clock.now():
+                held.add(aggregate)  # it waits behind one that committed later than it
+            if aggregate in held:
+                continue
+            if self._stopping.is_set():
+                break
+            failure = self._deliver_one(record)
+            if failure is None:
+                delivered.append(record.id)
+            else:
+                held.add(aggregate)
+                self._mark_failed(record, failure, outbox, session)
+        if delivered:
+            outbox.mark_delivered(session, delivered, at=self._clock.now())
+            self.delivered += len(delivered)
+
+    def _deliver_one(self, record: Record) -> str | None:
+        """Hand one event to all who react to it; the first failure, in words, ends it for this time."""
+        for reaction in self._reactions.get(record.type, ()):
+            try:
+                self._react(reaction, record)
+            except Exception as error:  # noqa: BLE001  # a reaction may raise anything
+                name = f"{reaction.database.schema}.{reaction.consumer}"
+                _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
+                return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        return None
+
+    def _react(self, reaction: Reaction, record: Record) -> None:
+        module = reaction.database.schema
+        deadline = time.monotonic() + self._settings.reaction_timeout_seconds
+        method = f"{module}.{reaction.consumer}"
+        call = Call(
+            None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
+        )
+        with entered(call), reaction.database.unit_of_work() as session:
+            at = self._clock.now()
+            if inbox.received(
+                session, module, event_id=record.id, consumer=reaction.consumer, at=at
+            ):
+                reaction.handle(reaction.event.FromString(record.payload), session)
+
+    def _mark_failed(
+        self, record: Record, failure: str, outbox: Outbox, session: Connection
+    ) -> None:
+        now, attempts = self._clock.now(), record.attempts + 1
+        if attempts >= self._settings.max_attempts:
+            _log.error(
+                "%s %s is given up after %d attempts: %s", record.type, record.id, attempts, failure
+            )
+            outbox.mark_failed(session, record.id, error=failure, retry_at=None, dead_at=now)
+            self.dead += 1
+        else:
+            retry_at = now + timedelta(seconds=self._delay_seconds(attempts))
+            outbox.mark_failed(session, record.id, error=failure, retry_at=retry_at, dead_at=None)
+            self.failed += 1
+
+    def _delay_seconds(self, attempts: int) -> float:
+        """Twice as long each time, and by chance up to half shorter, so that failures do not march in step."""
+        longest = self._settings.first_delay_seconds * 2.0 ** (attempts - 1)
+        return min(longest, self._settings.longest_delay_seconds) * self._random.uniform(0.5, 1.0)
+
+
+def _by_type(reactions: Iterable[Reaction]) -> dict[str, list[Reaction]]:
+    found: dict[str, list[Reaction]] = defaultdict(list)
+    seen: set[tuple[str, str]] = set()
+    for reaction in reactions:
+        name = reaction.database.schema, reaction.consumer
+        if name in seen:
+            raise ValueError(f"module {name[0]} has two reactions called {name[1]}")
+        seen.add(name)
+        found[reaction.event.DESCRIPTOR.full_name].append(reaction)
+    return dict(found)
