@@ -29,7 +29,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#commerce/auth/v1/auth_service.proto\x12\x10\x63ommerce.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1a\x63ommerce/auth/v1/jwk.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"\xae\x01\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12$\n\x08password\x18\x02 \x01(\tB\x12\xe2\x41\x02\x02\x04\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01\x12$\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01\x12-\n\nrequest_id\x18\x04 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x32\x0e^[!-~]{0,128}$\"d\n\x10RegisterResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"R\n\x0cLogInRequest\x12\x1e\n\x05\x65mail\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\x18\xfe\x01\xc8\x01\x01\x12\"\n\x08password\x18\x02 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\"a\n\rLogInResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"9\n\x0eRefreshRequest\x12\'\n\rrefresh_token\x18\x01 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\"c\n\x0fRefreshResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"8\n\rLogOutRequest\x12\'\n\rrefresh_token\x18\x01 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\"\x10\n\x0eLogOutResponse\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.auth.v1.Jwk2\xe9\x04\n\x0b\x41uthService\x12\x7f\n\x08Register\x12!.commerce.auth.v1.RegisterRequest\x1a\".commerce.auth.v1.RegisterResponse\",\x90\x02\x02\x8a\xb2\x19\x05\x08\x01\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/auth/register:\x01*\x12p\n\x05LogIn\x12\x1e.commerce.auth.v1.LogInRequest\x1a\x1f.commerce.auth.v1.LogInResponse\"&\x90\x02\x00\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/auth/login:\x01*\x12x\n\x07Refresh\x12 .commerce.auth.v1.RefreshRequest\x1a!.commerce.auth.v1.RefreshResponse\"(\x90\x02\x00\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/auth/refresh:\x01*\x12t\n\x06LogOut\x12\x1f.commerce.auth.v1.LogOutRequest\x1a .commerce.auth.v1.LogOutResponse\"\'\x90\x02\x02\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/auth/logout:\x01*\x12w\n\x07GetJwks\x12 .commerce.auth.v1.GetJwksRequest\x1a!.commerce.auth.v1.GetJwksResponse\"\'\x90\x02\x01\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#commerce/auth/v1/auth_service.proto\x12\x10\x63ommerce.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1a\x63ommerce/auth/v1/jwk.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"\xaf\x02\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12$\n\x08password\x18\x02 \x01(\tB\x12\xe2\x41\x02\x02\x04\xbaH\nr\x05\x10\x08\x18\x80\x01\xc8\x01\x01\x12\xa4\x01\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x8d\x01\xe2\x41\x01\x02\xbaH\x85\x01r\x02\x18\x64\xba\x01{\n\x0c\x64isplay_name\x12\x37must have a visible character and no control characters\x1a\x32this.matches(\'^\\\\P{Cc}*[^\\\\p{Cc}\\\\p{Z}]\\\\P{Cc}*$\')\xc8\x01\x01\x12-\n\nrequest_id\x18\x04 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x32\x0e^[!-~]{0,128}$\"d\n\x10RegisterResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"T\n\x0cLogInRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12\"\n\x08password\x18\x02 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\"a\n\rLogInResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"9\n\x0eRefreshRequest\x12\'\n\rrefresh_token\x18\x01 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\"c\n\x0fRefreshResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\"8\n\rLogOutRequest\x12\'\n\rrefresh_token\x18\x01 \x01(\tB\x10\xe2\x41\x02\x02\x04\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\"\x10\n\x0eLogOutResponse\"\x10\n\x0eGetJwksRequest\"6\n\x0fGetJwksResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.auth.v1.Jwk2\xe9\x04\n\x0b\x41uthService\x12\x7f\n\x08Register\x12!.commerce.auth.v1.RegisterRequest\x1a\".commerce.auth.v1.RegisterResponse\",\x90\x02\x02\x8a\xb2\x19\x05\x08\x01\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/auth/register:\x01*\x12p\n\x05LogIn\x12\x1e.commerce.auth.v1.LogInRequest\x1a\x1f.commerce.auth.v1.LogInResponse\"&\x90\x02\x00\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/auth/login:\x01*\x12x\n\x07Refresh\x12 .commerce.auth.v1.RefreshRequest\x1a!.commerce.auth.v1.RefreshResponse\"(\x90\x02\x00\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/auth/refresh:\x01*\x12t\n\x06LogOut\x12\x1f.commerce.auth.v1.LogOutRequest\x1a .commerce.auth.v1.LogOutResponse\"\'\x90\x02\x02\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/auth/logout:\x01*\x12w\n\x07GetJwks\x12 .commerce.auth.v1.GetJwksRequest\x1a!.commerce.auth.v1.GetJwksResponse\"\'\x90\x02\x01\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\342A\002\002\004\272H\nr\005\020\010\030\200\001\310\001\001'
   _globals['_REGISTERREQUEST'].fields_by_name['display_name']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\002\272H\007r\002\030d\310\001\001'
+  _globals['_REGISTERREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\002\272H\205\001r\002\030d\272\001{\n\014display_name\0227must have a visible character and no control characters\0322this.matches(\'^\\\\P{Cc}*[^\\\\p{Cc}\\\\p{Z}]\\\\P{Cc}*$\')\310\001\001'
   _globals['_REGISTERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\022r\0202\016^[!-~]{0,128}$'
   _globals['_LOGINREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\010r\003\030\376\001\310\001\001'
+  _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\nr\005\030\376\001`\001\310\001\001'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342A\002\002\004\272H\010r\003\030\200\001\310\001\001'
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._loaded_options = None
@@ -63,25 +63,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\212\262\031\002\010\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_REGISTERREQUEST']._serialized_start=204
-  _globals['_REGISTERREQUEST']._serialized_end=378
-  _globals['_REGISTERRESPONSE']._serialized_start=380
-  _globals['_REGISTERRESPONSE']._serialized_end=480
-  _globals['_LOGINREQUEST']._serialized_start=482
-  _globals['_LOGINREQUEST']._serialized_end=564
-  _globals['_LOGINRESPONSE']._serialized_start=566
-  _globals['_LOGINRESPONSE']._serialized_end=663
-  _globals['_REFRESHREQUEST']._serialized_start=665
-  _globals['_REFRESHREQUEST']._serialized_end=722
-  _globals['_REFRESHRESPONSE']._serialized_start=724
-  _globals['_REFRESHRESPONSE']._serialized_end=823
-  _globals['_LOGOUTREQUEST']._serialized_start=825
-  _globals['_LOGOUTREQUEST']._serialized_end=881
-  _globals['_LOGOUTRESPONSE']._serialized_start=883
-  _globals['_LOGOUTRESPONSE']._serialized_end=899
-  _globals['_GETJWKSREQUEST']._serialized_start=901
-  _globals['_GETJWKSREQUEST']._serialized_end=917
-  _globals['_GETJWKSRESPONSE']._serialized_start=919
-  _globals['_GETJWKSRESPONSE']._serialized_end=973
-  _globals['_AUTHSERVICE']._serialized_start=976
-  _globals['_AUTHSERVICE']._serialized_end=1593
+  _globals['_REGISTERREQUEST']._serialized_end=507
+  _globals['_REGISTERRESPONSE']._serialized_start=509
+  _globals['_REGISTERRESPONSE']._serialized_end=609
+  _globals['_LOGINREQUEST']._serialized_start=611
+  _globals['_LOGINREQUEST']._serialized_end=695
+  _globals['_LOGINRESPONSE']._serialized_start=697
+  _globals['_LOGINRESPONSE']._serialized_end=794
+  _globals['_REFRESHREQUEST']._serialized_start=796
+  _globals['_REFRESHREQUEST']._serialized_end=853
+  _globals['_REFRESHRESPONSE']._serialized_start=855
+  _globals['_REFRESHRESPONSE']._serialized_end=954
+  _globals['_LOGOUTREQUEST']._serialized_start=956
+  _globals['_LOGOUTREQUEST']._serialized_end=1012
+  _globals['_LOGOUTRESPONSE']._serialized_start=1014
+  _globals['_LOGOUTRESPONSE']._serialized_end=1030
+  _globals['_GETJWKSREQUEST']._serialized_start=1032
+  _globals['_GETJWKSREQUEST']._serialized_end=1048
+  _globals['_GETJWKSRESPONSE']._serialized_start=1050
+  _globals['_GETJWKSRESPONSE']._serialized_end=1104
+  _globals['_AUTHSERVICE']._serialized_start=1107
+  _globals['_AUTHSERVICE']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

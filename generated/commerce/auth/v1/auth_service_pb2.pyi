@@ -32,9 +32,11 @@ class RegisterRequest(_message.Message):
     email: _builtins.str
     """The address to log in with, at most 254 characters. Kept and compared in lower case."""
     password: _builtins.str
-    """8 to 128 characters, any characters. Only an argon2 hash of it is kept."""
+    """8 to 128 characters, any characters, taken in Unicode normal form NFKC: the same text typed on another
+    keyboard is the same password. Only an argon2 hash of it is kept.
+    """
     display_name: _builtins.str
-    """The name that others see, 1 to 100 characters."""
+    """The name that others see, 1 to 100 characters: at least one that shows, none that controls."""
     request_id: _builtins.str
     """Chosen by the caller to make a repeat safe: up to 128 visible ASCII characters, new for each sign-up.
     Over REST the header Idempotency-Key fills it. Empty: a repeat is not recognised.

@@ -24,19 +24,25 @@ class AuthServiceStub:
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
     """Signs a new customer up: credentials here, the user in users, together or not at all.
 
-    A repeat with the same request_id, email and password answers with the same user_id and a fresh pair of
+    A repeat with the same request_id and the same content answers with the same user_id and a fresh pair of
     tokens. Without a request_id a repeat is EMAIL_TAKEN.
 
     Errors:
     - EMAIL_TAKEN: an account with this email exists, whatever the case of its letters.
-    - REQUEST_ID_REUSED: the request_id has signed up another account.
+    - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
+    - REQUEST_ID_REUSED: the request_id has signed up another account, or this one with other content.
+    - TOO_MANY_ATTEMPTS: a repeat, after too many wrong passwords for this email.
     """
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogInRequest, _auth_service_pb2.LogInResponse]
     """Gives a new pair of tokens for an email and a password. Each call opens a family of its own: logging in
     on one device leaves the others alone.
 
+    Wrong passwords are counted by email, known or not. After too many nobody logs in with that email for a
+    while, not even with the right password; tokens given before go on working.
+
     Errors:
     - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
+    - TOO_MANY_ATTEMPTS: wait for retry_after_seconds; the answer is the same for an unknown email.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Exchanges a refresh token for a new pair. The token given is spent by this call, so it must not be
@@ -76,12 +82,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _auth_service_pb2.RegisterResponse:
         """Signs a new customer up: credentials here, the user in users, together or not at all.
 
-        A repeat with the same request_id, email and password answers with the same user_id and a fresh pair of
+        A repeat with the same request_id and the same content answers with the same user_id and a fresh pair of
         tokens. Without a request_id a repeat is EMAIL_TAKEN.
 
         Errors:
         - EMAIL_TAKEN: an account with this email exists, whatever the case of its letters.
-        - REQUEST_ID_REUSED: the request_id has signed up another account.
+        - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
+        - REQUEST_ID_REUSED: the request_id has signed up another account, or this one with other content.
+        - TOO_MANY_ATTEMPTS: a repeat, after too many wrong passwords for this email.
         """
 
     @_abc_1.abstractmethod
@@ -93,8 +101,12 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives a new pair of tokens for an email and a password. Each call opens a family of its own: logging in
         on one device leaves the others alone.
 
+        Wrong passwords are counted by email, known or not. After too many nobody logs in with that email for a
+        while, not even with the right password; tokens given before go on working.
+
         Errors:
         - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
+        - TOO_MANY_ATTEMPTS: wait for retry_after_seconds; the answer is the same for an unknown email.
         """
 
     @_abc_1.abstractmethod

@@ -34,6 +34,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The refresh token was spent before; its family is revoked now. Metadata: none."""
     REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
     """The request_id came before with other content. Metadata: {"request_id": "signup-42"}."""
+    TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 6
+    """Too many wrong passwords for this email; whether an account has it makes no difference. Metadata:
+    {"retry_after_seconds": "840"}.
+    """
+    PASSWORD_LENGTH: _ErrorReason.ValueType  # 7
+    """In its Unicode normal form NFKC, the one that is hashed, the password is shorter than 8 characters or
+    longer than 128. The violation names the field. Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why auth refused, as the reason of a google.rpc.ErrorInfo. Messages may change, reasons do not."""
@@ -50,4 +58,12 @@ REFRESH_TOKEN_REUSED: ErrorReason.ValueType  # 4
 """The refresh token was spent before; its family is revoked now. Metadata: none."""
 REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 """The request_id came before with other content. Metadata: {"request_id": "signup-42"}."""
+TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 6
+"""Too many wrong passwords for this email; whether an account has it makes no difference. Metadata:
+{"retry_after_seconds": "840"}.
+"""
+PASSWORD_LENGTH: ErrorReason.ValueType  # 7
+"""In its Unicode normal form NFKC, the one that is hashed, the password is shorter than 8 characters or
+longer than 128. The violation names the field. Metadata: none.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

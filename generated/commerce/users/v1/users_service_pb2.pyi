@@ -32,9 +32,11 @@ class CreateUserRequest(_message.Message):
     email: _builtins.str
     """At most 254 characters. Kept and compared in lower case."""
     display_name: _builtins.str
-    """The name that others see, 1 to 100 characters."""
+    """The name that others see, 1 to 100 characters: at least one that shows, none that controls."""
     request_id: _builtins.str
-    """Names this request, so that a repeat is recognised: 1 to 128 visible ASCII characters."""
+    """Names this request, so that a repeat is recognised: 1 to 200 visible ASCII characters.
+    A workflow's step is named after the request it belongs to, so this is longer than a client's 128.
+    """
     def __init__(
         self,
         *,

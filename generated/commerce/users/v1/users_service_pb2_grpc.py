@@ -59,10 +59,10 @@ class UsersServiceServicer:
     def CreateUser(self, request, context):
         """Makes a user under an id that the caller has chosen. A step of auth's sign-up, undone by EraseUser.
 
-        A repeat with the same request_id answers with the same user.
+        A repeat with the same request_id and the same content answers with the same user.
 
         Errors:
-        - USER_EXISTS: the user_id is taken by another request.
+        - USER_EXISTS: the user_id is taken by another request, or was and is erased.
         - EMAIL_TAKEN: another user has this email, whatever the case of its letters.
         - REQUEST_ID_REUSED: the request_id came before with other content.
         """
@@ -74,7 +74,8 @@ class UsersServiceServicer:
         """Removes everything personal about a user and frees the email. Undoes CreateUser when a sign-up fails
         later on. Orders, payments and ledgers keep the user_id, which names nobody any more.
 
-        An unknown or already erased user is answered in the same way.
+        An unknown or already erased user is answered in the same way, and the id stays taken: a CreateUser that
+        arrives after its undo makes nobody.
 
         Errors: none of its own.
         """
