@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from portico.data.database import Database
 from portico.data.engine import Engine
-from portico.data.errors import TransactionMisused, constraint, translating
-from portico.data.guard import ForeignTable
+from portico.data.errors import TransactionMisuseError, constraint, translating
+from portico.data.guard import ForeignTableError
 from portico.data.postgres import EmbeddedPostgres
 from portico.data.transaction import on_commit
 
@@ -16,8 +16,8 @@ __all__ = [
     "Database",
     "EmbeddedPostgres",
     "Engine",
-    "ForeignTable",
-    "TransactionMisused",
+    "ForeignTableError",
+    "TransactionMisuseError",
     "constraint",
     "on_commit",
     "translating",

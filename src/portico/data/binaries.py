@@ -75,7 +75,7 @@ def _numeric(path: Path) -> int:
 
 
 def _major_of(folder: Path, account: Account) -> int:
-    command = [folder / "postgres", "--version"]
+    command = [str(folder / "postgres"), "--version"]
     answer = subprocess.run(
         command,
         capture_output=True,

@@ -45,7 +45,7 @@ class Child:
         self._spawn_options = spawn_options or {}
         self._stopping = False
         self._started = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes]
         self._failure: BaseException | None = None
         # The kernel sends the farewell when the *thread* that started the child ends. So the child
         # gets a thread of its own, which waits for it.
@@ -58,25 +58,22 @@ class Child:
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._running().pid
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
         """None while it runs."""
-        return self._running().poll()
+        return self._process.poll()
 
     def stop(self, *, timeout_seconds: float, then: signal.Signals = signal.SIGKILL) -> int:
         """Send the farewell and wait; after ``timeout_seconds`` send ``then``. Answers the exit code."""
         self._stopping = True
-        process = self._running()
-        process.send_signal(self._farewell)
-        try:
-            process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(then)
-            process.wait()
-        self._thread.join()
-        return process.returncode
+        self._process.send_signal(self._farewell)
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            self._process.send_signal(then)
+            self._thread.join()
+        return self._process.returncode
 
     def _run(self) -> None:
         try:
@@ -90,7 +87,7 @@ class Child:
                     cwd="/",
                     env={"LC_ALL": "C", "TZ": "UTC"},
                     start_new_session=True,
-                    preexec_fn=_end_with_parent(self._farewell),
+                    preexec_fn=_end_with_parent(self._farewell),  # noqa: PLW1509  # two system calls, no lock
                     **self._spawn_options,
                 )
         except BaseException as failure:  # noqa: BLE001  # it is raised where the child was asked for
@@ -101,10 +98,6 @@ class Child:
         code = self._process.wait()
         if not self._stopping:
             self._on_exit(code)
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None
-        return self._process
 
 
 def _end_with_parent(farewell: signal.Signals) -> Callable[[], None] | None:

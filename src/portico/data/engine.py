@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 from sqlalchemy import URL, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 
-from portico.data.errors import TransactionMisused, out_of_time, pool_exhausted, translated
+from portico.data.errors import TransactionMisuseError, out_of_time, pool_exhausted, translated
 from portico.data.guard import TableGuard
 from portico.data.session import Session
 from portico.data.waiting import has_input
@@ -168,6 +168,6 @@ def _refuse_dead(
 
 def _refuse_own_ending(connection: Connection) -> None:
     if not connection.invalidated and Session.of(connection).transaction is not None:
-        raise TransactionMisused(
+        raise TransactionMisuseError(
             "the unit of work ends its transaction: leave the block, or raise out of it"
         )

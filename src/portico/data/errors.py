@@ -14,14 +14,12 @@ from portico import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from psycopg.pq.abc import PGresult
-
     from portico.errors import StatusError
 
-__all__ = ["TransactionMisused", "constraint", "error_from_result", "translated", "translating"]
+__all__ = ["TransactionMisuseError", "constraint", "error_from_result", "translated", "translating"]
 
 
-class TransactionMisused(RuntimeError):
+class TransactionMisuseError(RuntimeError):
     """A mistake in the code that uses a transaction, never a matter of data or luck."""
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.data.account import Account
 
 
-class FolderInUse(RuntimeError):
+class FolderInUseError(RuntimeError):
     """Another program has the folder; the message names it."""
 
 
@@ -20,14 +20,14 @@ class FolderLock:
     """Held until released or until the process ends, however it ends: the kernel lets go of it."""
 
     def __init__(self, path: Path, *, account: Account) -> None:
-        """Take the lock at once, or raise :class:`FolderInUse`. The file says which process has it."""
+        """Take the lock at once, or raise :class:`FolderInUseError`. The file says which process has it."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(self._file, 32).decode().strip() or "unknown"
             os.close(self._file)
-            raise FolderInUse(
+            raise FolderInUseError(
                 f"{path.parent} is in use by process {holder}: stop that program, or give this one another folder"
             ) from None
         account.owns(path)

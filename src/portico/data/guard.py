@@ -43,7 +43,7 @@ _WRITES = {
 _ENDINGS = {"begin", "start", "commit", "end", "abort", "prepare", "rollback", "discard", "reset"}
 
 
-class ForeignTable(RuntimeError):
+class ForeignTableError(RuntimeError):
     """A statement that its module must not issue."""
 
 
@@ -60,7 +60,7 @@ class TableGuard:
         self._passed = set()
 
     def check(self, statement: str, *, schema: str, read_only: bool) -> None:
-        """Raise :class:`ForeignTable` when the module that owns ``schema`` may not issue ``statement``.
+        """Raise :class:`ForeignTableError` when the module that owns ``schema`` may not issue ``statement``.
 
         Refused: a name in another module's schema, a write while only reading, and statements that
         would end the transaction or change the session behind the kernel's back.
@@ -68,26 +68,26 @@ class TableGuard:
         key = (schema, read_only, statement)
         if key in self._passed:
             return
-        self._examine(statement, schema, read_only)
+        self._examine(statement, schema=schema, read_only=read_only)
         if len(self._passed) >= _MOST_REMEMBERED:
             self._passed = set()
         self._passed.add(key)
 
-    def _examine(self, statement: str, schema: str, read_only: bool) -> None:
+    def _examine(self, statement: str, *, schema: str, read_only: bool) -> None:
         foreign = self._schemas - {schema}
         for name in _qualifiers(statement):
             if name in foreign:
-                raise ForeignTable(
+                raise ForeignTableError(
                     f"module {schema} names the schema {name}, which only module {name} may touch "
                     f"(an alias of that name needs another one): {statement}"
                 )
         words = _leading_words(statement)
         if words & _ENDINGS:
-            raise ForeignTable(
+            raise ForeignTableError(
                 f"the unit of work controls the transaction, not a statement of {schema}: {statement}"
             )
         if read_only and words & _WRITES:
-            raise ForeignTable(f"module {schema} writes while it only reads: {statement}")
+            raise ForeignTableError(f"module {schema} writes while it only reads: {statement}")
 
 
 def _qualifiers(statement: str) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _tokens(statement: str) -> Iterator[tuple[str, str]]:
         elif kind == "dollar":
             end = statement.find(text, position)
             position = len(statement) if end < 0 else end + len(text)
-        if kind not in ("comment",):
+        if kind != "comment":
             yield kind, text
 
 

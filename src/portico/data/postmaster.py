@@ -26,10 +26,11 @@ class Postmaster(NamedTuple):
     def of(cls, data: Path) -> Postmaster | None:
         """Read it; None when there is none, or it is only half written."""
         try:
-            lines = (data / "postmaster.pid").read_text().splitlines()
-            sockets = Path(lines[4]) if len(lines) > 4 and lines[4] else None
-            return cls(int(lines[0]), sockets, len(lines) > 7 and lines[7].strip() == "ready")
-        except (FileNotFoundError, IndexError, ValueError):
+            text = (data / "postmaster.pid").read_text()
+            pid, _data, _started, _port, sockets, *rest = [*text.splitlines(), "", "", "", "", ""]
+            is_ready = any(line.strip() == "ready" for line in rest)
+            return cls(int(pid), Path(sockets) if sockets else None, is_ready)
+        except (FileNotFoundError, ValueError):
             return None
 
 
@@ -88,13 +89,13 @@ def _stop(pid: int) -> None:
 
 def _processes_in(data: Path) -> list[int]:
     """Processes whose working folder is ``data``: every process of a Postgres server is one."""
-    real = os.path.realpath(data)
+    real = data.resolve()
     found = []
-    for entry in os.listdir(_PROCESSES):
-        if entry.isdigit():
+    for process in _PROCESSES.iterdir():
+        if process.name.isdigit():
             try:
-                if os.readlink(_PROCESSES / entry / "cwd") == real:
-                    found.append(int(entry))
+                if (process / "cwd").readlink() == real:
+                    found.append(int(process.name))
             except OSError:
                 continue  # it ended, or belongs to someone else
     return found

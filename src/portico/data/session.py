@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.pq import ExecStatus, TransactionStatus
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _KEY = "portico.session"
 _LEAST_MS = 5
+_STEPS = ((1000, 25), (10_000, 250), (inf, 1000))  # up to so many ms, in steps of so many
 
 
 class Use(NamedTuple):
@@ -29,7 +30,7 @@ class Use(NamedTuple):
     """In seconds of ``time.monotonic()``."""
 
 
-IDLE = Use("", True, None)
+IDLE = Use("", read_only=True, deadline=None)
 
 
 class Session:
@@ -144,5 +145,5 @@ def _remaining_ms(deadline: float, *, most: int) -> int:
 
 def _stepped(milliseconds: int) -> int:
     """Rounded up to a step, so that the limit of a connection in steady use seldom changes."""
-    step = 25 if milliseconds <= 1000 else 250 if milliseconds <= 10_000 else 1000
+    step = next(step for up_to, step in _STEPS if milliseconds <= up_to)
     return ceil(milliseconds / step) * step

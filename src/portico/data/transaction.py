@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from psycopg import Error as DriverError
 from psycopg.pq import TransactionStatus
 
-from portico.data.errors import TransactionMisused, out_of_time, outcome_unknown
+from portico.data.errors import TransactionMisuseError, out_of_time, outcome_unknown
 from portico.data.session import IDLE, Session, Use
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Transaction:
     def check_thread(self) -> None:
         """A connection does one thing at a time; raise when another thread asks."""
         if threading.get_ident() != self._thread:
-            raise TransactionMisused(
+            raise TransactionMisuseError(
                 "a transaction was joined from another thread than the one that opened it: "
                 "finish the unit of work first, or do the work in its own thread"
             )
@@ -108,7 +108,7 @@ class Transaction:
     def check_healthy(self) -> None:
         """Raise when a statement failed and its error was caught inside the block: nothing can be kept."""
         if self.session.status == TransactionStatus.INERROR:
-            raise TransactionMisused(
+            raise TransactionMisuseError(
                 "a statement failed inside this unit of work and its error was caught there; let it leave "
                 "the block, or do the statement in a unit of work of its own"
             )
@@ -145,7 +145,7 @@ class Transaction:
 
     def _check_committable(self) -> None:
         if self._doom is not None:
-            raise TransactionMisused(f"this transaction cannot commit: {self._doom}")
+            raise TransactionMisuseError(f"this transaction cannot commit: {self._doom}")
         self.check_healthy()
         deadline = self.session.use.deadline
         if deadline is not None and time.monotonic() >= deadline:
@@ -175,9 +175,9 @@ def on_commit(session: Connection, callback: Callable[[], None]) -> None:
     """Have ``callback`` called after the commit of the unit of work that ``session`` belongs to.
 
     It runs in the same thread, after the connection is free, and not at all when the work is undone.
-    An error in it is logged. Outside a unit of work: TransactionMisused.
+    An error in it is logged. Outside a unit of work: TransactionMisuseError.
     """
     transaction = transaction_of(session)
     if transaction is None:
-        raise TransactionMisused("there is nothing to commit: this connection only reads")
+        raise TransactionMisuseError("there is nothing to commit: this connection only reads")
     transaction.after_commit(callback)

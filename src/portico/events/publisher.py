@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from portico.context import Identity, Origin, current
-from portico.data import TransactionMisused, on_commit
+from portico.data import TransactionMisuseError, on_commit
 from portico.data.transaction import transaction_of
 from portico.events.outbox import Outbox
 
@@ -35,10 +35,10 @@ class Events:
 
         One INSERT. Events of one ``aggregate_id`` (the id of the order, the payment, ...) reach each
         reaction in the order they were published. Answers the event's id, a UUID that sorts by time.
-        Raises ``TransactionMisused`` outside a unit of work: the change and its event would not be one.
+        Raises ``TransactionMisuseError`` outside a unit of work: the change and its event would not be one.
         """
         if transaction_of(session) is None:
-            raise TransactionMisused(
+            raise TransactionMisuseError(
                 "an event is published inside the unit of work that makes it true"
             )
         if not aggregate_id:
