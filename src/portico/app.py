@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico.clock import Clock, SystemClock
 from portico.module import Module, start_order
 from portico.program import Program
 from portico.rpc.contract import Access
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from portico.clock import Clock
     from portico.context import Identity
 
     Authenticate = Callable[[str], Identity]
@@ -31,6 +31,8 @@ class Application:
     ``authenticator`` makes, from a channel to the application's own services, the function that
     turns an ``authorization`` header into an identity. ``default_access`` holds for an rpc whose
     contract does not say who may call. ``migrations`` has one folder per module that owns data.
+    ``welcome`` is printed when the demonstration is served; ``{rest}`` and ``{grpc}`` stand for the
+    addresses.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Application:
     migrations: Path = Path("migrations")
     authenticator: Callable[[grpc.Channel, Settings, Clock], Authenticate] | None = None
     default_access: Access = Access.PUBLIC
+    welcome: str = ""
 
     def in_order(self) -> list[Module]:
         """The modules, each after those it requires; ModuleError when they do not fit together."""
@@ -55,7 +58,7 @@ class Application:
         Without ``settings`` they are read from the file and the environment.
         """
         chosen = self.settings_class().load() if settings is None else settings
-        program = Program(self, chosen, clock=clock or SystemClock())
+        program = Program(self, chosen, clock=clock)
         program.start()
         try:
             yield program

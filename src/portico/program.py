@@ -7,13 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from portico.assembly import Assembled, assemble
-from portico.clock import Clock
+from portico.clock import Clock, SystemClock
 from portico.ids import Ids
 from portico.rpc.local import LocalChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.rpc.server import Server
-from portico.storage import Storage
 from portico.telemetry import logs
 from portico.telemetry.metrics import Metrics
 
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
     from portico.app import Application
     from portico.context import Identity
+    from portico.events import Relay
     from portico.module import Module
     from portico.settings import Settings
+    from portico.storage import Storage
 
 _log = logs.logger("portico.program")
 
@@ -36,14 +37,24 @@ class Program:
     goes the other way: no new calls, running ones finish, the database ends.
     """
 
-    def __init__(self, application: Application, settings: Settings, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        application: Application,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        serve: bool = True,
+    ) -> None:
+        """Nothing happens yet. Without ``serve`` no port is opened: a worker, or a test."""
         self.application = application
         self.settings = settings
         self.metrics = Metrics()
         self.registry = Registry()
         self.storage: Storage | None = None
-        self._clock = clock
-        self._ids = Ids(clock=clock)
+        self.relay: Relay | None = None
+        self._clock = clock or SystemClock()
+        self._ids = Ids(clock=self._clock)
+        self._serve = serve
         self._modules = application.in_order()
         self._server = Server(
             host=settings.grpc_host,
@@ -51,7 +62,7 @@ class Program:
             threads=settings.grpc_threads,
             max_message_bytes=settings.max_message_bytes,
         )
-        self._policy = self._make_policy()
+        self.policy = self._make_policy()
         self._channels: dict[str, LocalChannel] = {}
         self._stopping = ExitStack()
 
@@ -63,31 +74,52 @@ class Program:
     def channel(self, caller: str = "") -> LocalChannel:
         """A channel to this program's own servicers, for module ``caller`` or, if empty, for the world outside."""
         if caller not in self._channels:
-            self._channels[caller] = LocalChannel(self.registry, policy=self._policy, caller=caller)
+            self._channels[caller] = LocalChannel(self.registry, policy=self.policy, caller=caller)
         return self._channels[caller]
 
-    def start(self) -> None:
-        """Start everything; when something fails, stop what had started and raise."""
+    def start(self, *, deliver: bool = True) -> None:
+        """Start everything; when something fails, stop what had started and raise.
+
+        Without ``deliver`` events wait in the outboxes until ``relay.settle`` is called.
+        """
         with ExitStack() as stack:
-            self._start(stack)
+            self._start(stack, deliver=deliver)
             self._stopping = stack.pop_all()
+
+    def migrate(self) -> list[str]:
+        """Bring the schemas of a database that somebody else runs up to date; a line for each change."""
+        from portico.storage import migrate
+
+        return migrate(self.settings, self._modules, self.application.migrations)
 
     def stop(self) -> None:
         """Finish running calls within ``drain_seconds``, then stop everything. Twice does nothing."""
         self._stopping.close()
 
-    def _start(self, stack: ExitStack) -> None:
-        self._server.bind()
-        stack.callback(self._server.stop, 0)
+    def _start(self, stack: ExitStack, *, deliver: bool) -> None:
+        if self._serve:
+            self._server.bind()
         if any(module.owns_data for module in self._modules):
-            self.storage = stack.enter_context(Storage(self.application, self.settings, self._clock, self._ids))
+            from portico.storage import Storage  # an application without data needs no database driver
+
+            self.storage = Storage(self.settings, clock=self._clock, ids=self._ids)
+            self.storage.open(self._modules, self.application.migrations)
+            stack.callback(self.storage.close)
         assembled = [self._assemble(module) for module in self._modules]
         self._demonstrate(assembled)
         if self.storage is not None:
-            self.storage.deliver(assembled, stack, self.metrics)
-        self._server.mount(self.registry, self._policy)
-        self._server.start()
-        stack.callback(self._server.stop, self.settings.drain_seconds)
+            self._deliver(self.storage, assembled, stack if deliver else None)
+        if self._serve:
+            self._server.mount(self.registry, self.policy)
+            self._server.start()
+            stack.callback(self._server.stop, self.settings.drain_seconds)
+
+    def _deliver(self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None) -> None:
+        self.relay = storage.relay(assembled)
+        storage.measure(self.relay, self.metrics)
+        if stack is not None:
+            self.relay.start()
+            stack.callback(self.relay.stop)
 
     def _assemble(self, module: Module) -> Assembled:
         provided: dict[type, Any] = {Clock: self._clock, Ids: self._ids, Metrics: self.metrics}

@@ -68,10 +68,10 @@ class Server:
         except RuntimeError as failure:
             raise OSError(f"gRPC cannot listen on {self.address}: the port is taken") from failure
 
-    def mount(self, registry: Registry, policy: Policy) -> None:
-        """Take the servicers to serve."""
+    def mount(self, registry: Registry, policy: Policy, *, caller: str = "") -> None:
+        """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside."""
         self._services = tuple(registry.services)
-        self._server.add_generic_rpc_handlers((_Handlers(registry, policy),))
+        self._server.add_generic_rpc_handlers((_Handlers(registry, policy, caller),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -94,7 +94,7 @@ class NetworkCall(Call):
     """A call that came in over the network, with grpcio's own context underneath."""
 
     def __init__(
-        self, context: grpc.ServicerContext, endpoint: Endpoint, policy: Policy, *, public: bool
+        self, context: grpc.ServicerContext, endpoint: Endpoint, policy: Policy, *, caller: str, public: bool
     ) -> None:
         metadata = context.invocation_metadata()
         remaining = context.time_remaining()
@@ -102,7 +102,7 @@ class NetworkCall(Call):
             remaining = policy.default_timeout_seconds if endpoint.method.unary else None
         deadline = None if remaining is None else monotonic() + remaining
         origin = origin_of(metadata, policy, public=public)
-        super().__init__(None, origin, endpoint.method.path, endpoint.module, "", deadline, metadata)
+        super().__init__(None, origin, endpoint.method.path, endpoint.module, caller, deadline, metadata)
         self._context = context
         context.add_callback(self._gone)
 
@@ -146,14 +146,14 @@ class NetworkCall(Call):
 class _Handlers(grpc.GenericRpcHandler):
     """Every endpoint of the registry, compiled for calls from outside."""
 
-    def __init__(self, registry: Registry, policy: Policy) -> None:
-        self._handlers = {each.method.path: _handler(each, policy) for each in registry}
+    def __init__(self, registry: Registry, policy: Policy, caller: str) -> None:
+        self._handlers = {each.method.path: _handler(each, policy, caller) for each in registry}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(endpoint: Endpoint, policy: Policy) -> grpc.RpcMethodHandler:
+def _handler(endpoint: Endpoint, policy: Policy, caller: str) -> grpc.RpcMethodHandler:
     method, theirs = endpoint.method, endpoint.handler
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -162,7 +162,7 @@ def _handler(endpoint: Endpoint, policy: Policy) -> grpc.RpcMethodHandler:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[method.client_streaming, method.server_streaming]
     serve = _stream if method.server_streaming else _single
-    behaviour = serve(endpoint, policy)
+    behaviour = serve(endpoint, policy, caller)
     return make(
         behaviour,
         request_deserializer=theirs.request_deserializer,
@@ -170,13 +170,13 @@ def _handler(endpoint: Endpoint, policy: Policy) -> grpc.RpcMethodHandler:
     )
 
 
-def _single(endpoint: Endpoint, policy: Policy) -> Callable[[Any, grpc.ServicerContext], Any]:
-    invoke = compile_call(endpoint, policy, caller="", transport="remote")
+def _single(endpoint: Endpoint, policy: Policy, caller: str) -> Callable[[Any, grpc.ServicerContext], Any]:
+    invoke = compile_call(endpoint, policy, caller=caller, transport="remote")
     public = is_public(endpoint, policy)
 
     def serve(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            call = NetworkCall(context, endpoint, policy, public=public)
+            call = NetworkCall(context, endpoint, policy, caller=caller, public=public)
             response = invoke(call, request)
         except StatusError as error:
             ended = error
@@ -188,13 +188,13 @@ def _single(endpoint: Endpoint, policy: Policy) -> Callable[[Any, grpc.ServicerC
     return serve
 
 
-def _stream(endpoint: Endpoint, policy: Policy) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
-    invoke = compile_call(endpoint, policy, caller="", transport="remote")
+def _stream(endpoint: Endpoint, policy: Policy, caller: str) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+    invoke = compile_call(endpoint, policy, caller=caller, transport="remote")
     public = is_public(endpoint, policy)
 
     def serve(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            call = NetworkCall(context, endpoint, policy, public=public)
+            call = NetworkCall(context, endpoint, policy, caller=caller, public=public)
             yield from invoke(call, request)
         except StatusError as error:
             ended = error

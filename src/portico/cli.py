@@ -1,0 +1,123 @@
+"""The command line: ``portico serve``, ``migrate``, ``worker``, ``check``, ``lab``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from portico.app import Application
+from portico.data.folder_lock import FolderInUseError
+from portico.data.migrations import MigrationError
+from portico.module import ModuleError
+from portico.program import Program
+from portico.settings import Settings, SettingsError, find_app
+from portico.telemetry import logs
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+lab = typer.Typer(no_args_is_help=True, help="Measure what a network hop costs.")
+cli.add_typer(lab, name="lab")
+
+AppOption = Annotated[str | None, typer.Option("--app", help="The application, package.module:attribute.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in a sentence, without a traceback."""
+    try:
+        cli()
+    except (SettingsError, ModuleError, FolderInUseError, MigrationError, OSError) as failure:
+        print(f"portico: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+@cli.command()
+def serve(
+    app: AppOption = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Load demonstration data and accounts.")] = False,
+) -> None:
+    """Serve the application's gRPC and REST until it is told to stop (Ctrl-C, SIGTERM)."""
+    application, settings = _load(app, demo=demo)
+    _run(Program(application, settings), greet=True)
+
+
+@cli.command()
+def worker(app: AppOption = None) -> None:
+    """Deliver the application's events, without serving anything."""
+    application, settings = _load(app)
+    _run(Program(application, settings, serve=False), greet=False)
+
+
+@cli.command()
+def migrate(app: AppOption = None) -> None:
+    """Bring the database up to date, all modules under one lock; safe to run from several places at once."""
+    application, settings = _load(app)
+    for line in Program(application, settings, serve=False).migrate():
+        print(line)
+
+
+def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
+    application = load_application(app or find_app())
+    environment = dict(os.environ)
+    if demo:
+        environment["PORTICO_DEMO"] = "true"
+    settings = application.settings_class().load(environment=environment)
+    logs.configure(settings.log_level, settings.log_format)
+    return application, settings
+
+
+def load_application(name: str) -> Application:
+    """The ``Application`` at ``package.module:attribute``; SettingsError when there is none."""
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as failure:
+        raise SettingsError(f"app {name} cannot be imported: {failure}") from failure
+    if not isinstance(found, Application):
+        raise SettingsError(f"app {name} is a {type(found).__name__}, not an Application")
+    return found
+
+
+def _run(program: Program, *, greet: bool) -> None:
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    program.start()
+    try:
+        if greet:
+            print(program.greeting(), flush=True)
+        stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C does not wait
+        program.stop()
+
+
+@lab.command()
+def hop(json: JsonOption = None) -> None:
+    """One call four ways: bare method, local share, local copy, loopback TCP."""
+    from portico.lab import hop as laboratory
+
+    laboratory.main(json)
+
+
+@lab.command()
+def throughput(json: JsonOption = None) -> None:
+    """Calls per second of the whole server pipeline over a bare grpcio server's."""
+    from portico.lab import throughput as laboratory
+
+    laboratory.main(json)
