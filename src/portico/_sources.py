@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 PREFIX = "PORTICO_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -83,15 +85,23 @@ class Sources(NamedTuple):
             path = variable[len(PREFIX) :].lower().split(_SEPARATOR)
             if (stop := _first_unknown(settings, path)) is not None:
                 nearest = _nearest(path[stop.depth], stop.known)
-                hint = variable_of([*path[: stop.depth], nearest, *path[stop.depth + 1 :]]) if nearest else ""
+                hint = (
+                    variable_of([*path[: stop.depth], nearest, *path[stop.depth + 1 :]])
+                    if nearest
+                    else ""
+                )
                 yield _unknown(variable, "the environment", hint)
 
-    def _unknown_keys(self, settings: type[BaseModel], table: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    def _unknown_keys(
+        self, settings: type[BaseModel], table: dict[str, Any], path: tuple[str, ...]
+    ) -> Iterator[str]:
         for key, value in table.items():
             here = (*path, key)
             if (stop := _first_unknown(settings, here)) is not None:
                 nearest = _nearest(key, stop.known)
-                yield _unknown(".".join(here), self.table_name, ".".join((*path, nearest)) if nearest else "")
+                yield _unknown(
+                    ".".join(here), self.table_name, ".".join((*path, nearest)) if nearest else ""
+                )
             elif isinstance(value, dict):
                 yield from self._unknown_keys(settings, value, here)
 
@@ -134,7 +144,9 @@ def _fields(kind: object) -> dict[str, object] | None:
     if get_origin(kind) is dict:
         return {"*": get_args(kind)[1]}
     below: dict[str, object] = {}
-    for option in get_args(kind):  # the options of a union; a plain value has none and nothing below
+    for option in get_args(
+        kind
+    ):  # the options of a union; a plain value has none and nothing below
         below |= _fields(option) or {}
     return below
 
@@ -151,7 +163,9 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 

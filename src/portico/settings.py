@@ -15,14 +15,16 @@ start that ignored it would run with a default that nobody chose.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from portico._sources import PREFIX, SettingsError, Sources, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["SettingRow", "Settings", "SettingsError", "find_app"]
 
@@ -51,12 +53,14 @@ class Settings(BaseSettings):
     )
 
     app: str | None = Field(
-        None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="the application, `package.module:attribute`"
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="the application, `package.module:attribute`",
     )
     profile: Literal["development", "production"] = Field(
         "development", description="production refuses the demonstration and the embedded database"
     )
-    demo: bool = Field(False, description="load demonstration data and accounts at start")
+    demo: bool = Field(default=False, description="load demonstration data and accounts at start")
 
     grpc_host: str = Field("127.0.0.1", description="address on which gRPC is served")
     grpc_port: int = Field(50051, ge=0, le=65535, description="its port; 0 takes any free one")
@@ -66,21 +70,37 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes any free one")
     http_threads: int = Field(8, ge=1, le=1024, description="REST requests that run at once")
 
-    database_url: SecretStr | None = Field(None, description="Postgres; without it an embedded one is started")
-    database_pool_size: int = Field(20, ge=1, le=1000, description="connections that this process may open")
-    database_pool_timeout_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for a connection")
-    redis_url: SecretStr | None = Field(None, description="Redis; without it locks and limits live in the process")
-    data_folder: Path = Field(Path(".portico"), description="where the embedded database keeps its files")
-    guard: bool = Field(True, description="refuse SQL that touches another module's schema")
+    database_url: SecretStr | None = Field(
+        None, description="Postgres; without it an embedded one is started"
+    )
+    database_pool_size: int = Field(
+        20, ge=1, le=1000, description="connections that this process may open"
+    )
+    database_pool_timeout_seconds: float = Field(
+        5.0, gt=0, le=60, description="longest wait for a connection"
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis; without it locks and limits live in the process"
+    )
+    data_folder: Path = Field(
+        Path(".portico"), description="where the embedded database keeps its files"
+    )
+    guard: bool = Field(default=True, description="refuse SQL that touches another module's schema")
 
     default_timeout_seconds: float = Field(
         10.0, gt=0, le=3600, description="deadline of a call whose caller set none"
     )
-    max_message_bytes: int = Field(4 * 1024**2, ge=1024, description="largest gRPC message, either way")
+    max_message_bytes: int = Field(
+        4 * 1024**2, ge=1024, description="largest gRPC message, either way"
+    )
     max_body_bytes: int = Field(1024**2, ge=1024, description="largest body of a REST request")
-    drain_seconds: float = Field(10.0, ge=0, le=600, description="time that running calls get to finish at stop")
+    drain_seconds: float = Field(
+        10.0, ge=0, le=600, description="time that running calls get to finish at stop"
+    )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto is text on a terminal and JSON lines elsewhere"
     )
@@ -107,12 +127,16 @@ class Settings(BaseSettings):
             if name in cls.model_fields:
                 raise ValueError(f"no module can be called {name}: a setting has that name")
             if not section.model_config.get("frozen"):
-                raise ValueError(f"{section.__name__}, the settings of module {name}, must be frozen")
+                raise ValueError(
+                    f"{section.__name__}, the settings of module {name}, must be frozen"
+                )
         fields: dict[str, Any] = {name: (section, ...) for name, section in sections.items()}
         return create_model(cls.__name__, __base__=cls, **fields)
 
     @classmethod
-    def load(cls, *, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
+    def load(
+        cls, *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> Self:
         """Read every source: by default the environment of the process and the working folder.
 
         Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
@@ -122,7 +146,12 @@ class Settings(BaseSettings):
         try:
             return cls(**sources.merged(cls))
         except ValidationError as failure:
-            raise SettingsError("\n".join(_complaint(error["type"], error["loc"], error["msg"]) for error in failure.errors())) from None
+            raise SettingsError(
+                "\n".join(
+                    _complaint(error["type"], error["loc"], error["msg"])
+                    for error in failure.errors()
+                )
+            ) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +162,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keep_demonstration_out_of_production(self) -> Self:
         if self.demo and self.profile == "production":
-            raise ValueError("demo is refused in the production profile: its passwords are published")
+            raise ValueError(
+                "demo is refused in the production profile: its passwords are published"
+            )
         return self
 
     def section(self, name: str) -> BaseModel:
@@ -151,7 +182,9 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         if self.profile == "production":
-            raise SettingsError(f"database_url is required in the production profile: set {PREFIX}DATABASE_URL")
+            raise SettingsError(
+                f"database_url is required in the production profile: set {PREFIX}DATABASE_URL"
+            )
         return None
 
     @classmethod
@@ -204,6 +237,17 @@ def _rows(model: type[BaseModel], path: tuple[str, ...]) -> list[SettingRow]:
         if name in sections:
             rows += _rows(sections[name], here)
             continue
-        default = "" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
-        rows.append(SettingRow(".".join(here), variable_of(here), "" if default is None else str(default), field.description or ""))
+        default = (
+            ""
+            if field.is_required()
+            else field.get_default(call_default_factory=True, validated_data={})
+        )
+        rows.append(
+            SettingRow(
+                ".".join(here),
+                variable_of(here),
+                "" if default is None else str(default),
+                field.description or "",
+            )
+        )
     return rows

@@ -8,7 +8,6 @@ reader that stops reading does not stop the program (`LineStream`).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +25,7 @@ from portico.telemetry.redaction import scrubbed, scrubbed_fields
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from structlog.typing import EventDict, Processor
+    from structlog.typing import EventDict
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "text"]
@@ -76,12 +75,16 @@ class Logger:
 
 
 def logger(name: str) -> Logger:
-    """The logger of one module of code: `_log = logger(__name__)`. Obeys later calls of `configure`."""
+    """A logger for one Python module, best made at its top; it obeys later calls of `configure`."""
     return Logger(name)
 
 
 def configure(
-    *, level: Level = "info", format: Format = "auto", descriptor: int = _STDERR, clock: Clock | None = None
+    *,
+    level: Level = "info",
+    format: Format = "auto",
+    descriptor: int = _STDERR,
+    clock: Clock | None = None,
 ) -> None:
     """Set the process's one log output; a later call replaces it.
 
@@ -96,7 +99,9 @@ def configure(
     root.addHandler(_Forward())
     root.setLevel(_output.threshold)
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(_DEBUG if level == "debug" else max(_output.threshold, _WARNING))
+        logging.getLogger(name).setLevel(
+            _DEBUG if level == "debug" else max(_output.threshold, _WARNING)
+        )
     logging.captureWarnings(capture=True)
 
 
@@ -111,17 +116,24 @@ class _Output:
         if format == "text" or (format == "auto" and terminal):
             self._render, self._with_exception = _text_renderer(colours=terminal), format_exc_info
         else:
-            self._render, self._with_exception = _json, _structured_exception
+            self._render, self._with_exception = orjson.dumps, _structured_exception
 
     def emit(self, level: str, name: str, event: str, fields: dict[str, object]) -> None:
         try:
             line = self._line(level, name, event, fields)
-        except Exception as failure:  # a field that cannot be printed must not fail a call
-            line = self._line("error", __name__, "a line could not be made", {"of": name, "failure": failure})
+        except Exception as failure:  # noqa: BLE001  # a field that cannot be printed must not fail a call
+            line = self._line(
+                "error", __name__, "a line could not be made", {"of": name, "failure": failure}
+            )
         self._stream.write(line)
 
     def _line(self, level: str, name: str, event: str, fields: EventDict) -> bytes:
-        facts: EventDict = {"timestamp": self._now(), "level": level, "event": scrubbed(event), "logger": name}
+        facts: EventDict = {
+            "timestamp": self._now(),
+            "level": level,
+            "event": scrubbed(event),
+            "logger": name,
+        }
         call = context.current()
         if call.module:  # else nobody called: a start, a script
             facts["module"] = call.module
@@ -130,23 +142,20 @@ class _Output:
             facts["trace_id"] = call.trace_id
         if "exc_info" in fields:
             fields = self._with_exception(None, level, fields)
-        return self._render(facts | scrubbed_fields(fields))
+        return self._render({**facts, **scrubbed_fields(fields)})
 
     def _gap(self, lines: int) -> bytes:
-        return self._line("warning", __name__, "lines were dropped: nobody read them", {"lines": lines})
+        return self._line(
+            "warning", __name__, "lines were dropped: nobody read them", {"lines": lines}
+        )
 
     def _now(self) -> str:
         return self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_structured_exception = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES))
-
-
-def _json(facts: EventDict) -> bytes:
-    try:
-        return orjson.dumps(facts)
-    except TypeError:  # half a surrogate pair, or an integer beyond 64 bits
-        return json.dumps(facts).encode()
+_structured_exception = ExceptionRenderer(
+    ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES)
+)
 
 
 def _text_renderer(*, colours: bool) -> Callable[[EventDict], bytes]:
@@ -161,7 +170,7 @@ class _Forward(logging.Handler):
         fields: dict[str, object] = {"exc_info": record.exc_info} if record.exc_info else {}
         try:
             event = record.getMessage()
-        except Exception:  # arguments that do not fit the text: a mistake of the library's
+        except Exception:  # noqa: BLE001  # arguments that do not fit: the library's mistake
             event = str(record.msg)
         _output.emit(record.levelname.lower(), record.name, event, fields)
 

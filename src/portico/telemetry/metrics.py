@@ -7,8 +7,18 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import grpc
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from portico.telemetry.logs import logger
@@ -18,10 +28,13 @@ if TYPE_CHECKING:
 
 Transport = Literal["local", "remote"]
 
-# Seconds, upper bounds. A local call takes microseconds and a slow one seconds: three steps a decade.
-BUCKETS = tuple(
-    float(f"{step}e{power}") for power in range(-5, 1) for step in (1, 2.5, 5)
-) + (10.0,)
+# Upper bounds in seconds, three to a decade: a local call takes microseconds, a slow one seconds.
+# fmt: off
+BUCKETS = (
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)
+# fmt: on
 _BOUNDS = [*map(str, BUCKETS), "+Inf"]
 _CODES = [code.name for code in sorted(grpc.StatusCode, key=lambda code: code.value[0])]
 _LABELS = ("module", "method", "caller", "transport")
@@ -39,7 +52,7 @@ class MethodMetrics:
     the other; the next one sees it in both.
     """
 
-    __slots__ = ("_by_bucket", "_by_code", "_seconds", "caller", "method", "module", "transport")
+    __slots__ = ("_by_bucket", "_by_code", "caller", "method", "module", "seconds", "transport")
 
     def __init__(self, *, module: str, method: str, caller: str, transport: Transport) -> None:
         self.module = module
@@ -48,20 +61,26 @@ class MethodMetrics:
         self.transport = transport
         self._by_code = [0] * len(_CODES)
         self._by_bucket = [0] * len(_BOUNDS)
-        self._seconds = 0.0
+        self.seconds = 0.0
+        """Durations of all finished calls together."""
 
     def observe(self, code: int, seconds: float) -> None:
         """Record one finished call: its gRPC status code as an integer (0 to 16) and its duration."""
         bucket = bisect_left(BUCKETS, seconds)
         self._by_bucket[bucket] += 1
         self._by_code[code] += 1
-        self._seconds += seconds
+        self.seconds += seconds
 
     def counts(self) -> dict[str, int]:
         """Finished calls by the name of their code; OK always, the others once they occurred."""
-        return {name: count for name, count in zip(_CODES, self._by_code, strict=True) if count or name == "OK"}
+        return {
+            name: count
+            for name, count in zip(_CODES, self._by_code, strict=True)
+            if count or name == "OK"
+        }
 
-    def _cumulated(self) -> list[tuple[str, float]]:
+    def cumulated(self) -> list[tuple[str, float]]:
+        """Finished calls that took no longer than each upper bound, as a histogram wants them."""
         return [*zip(_BOUNDS, accumulate(self._by_bucket), strict=True)]
 
 
@@ -76,7 +95,9 @@ class Metrics:
         self._registry.register(_Readings(self._readings))
         ProcessCollector(registry=self._registry)
 
-    def method(self, *, module: str, method: str, caller: str, transport: Transport) -> MethodMetrics:
+    def method(
+        self, *, module: str, method: str, caller: str, transport: Transport
+    ) -> MethodMetrics:
         """The series of one method for one caller (empty: from outside); the same object every time."""
         key = (module, method, caller, transport)
         return self._methods.setdefault(
@@ -100,11 +121,18 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def _add(
-        self, family: _Family, name: str, meaning: str, read: Callable[[], float], labels: Mapping[str, str]
+        self,
+        family: _Family,
+        name: str,
+        meaning: str,
+        read: Callable[[], float],
+        labels: Mapping[str, str],
     ) -> None:
         reading = self._readings.setdefault(name, _Reading(family, meaning, tuple(labels), {}))
         if reading.family is not family or set(reading.labels) != set(labels):
-            raise ValueError(f"{name} exists with another kind or other labels: {', '.join(reading.labels) or 'none'}")
+            raise ValueError(
+                f"{name} exists with another kind or other labels: {', '.join(reading.labels) or 'none'}"
+            )
         values = tuple(labels[label] for label in reading.labels)
         if values in reading.sources:
             raise ValueError(f"{name} exists with labels {dict(labels)}")
@@ -126,12 +154,16 @@ class _Calls(Collector):
         self._methods = methods
 
     def collect(self) -> Iterator[Metric]:
-        calls = CounterMetricFamily("portico_calls", "Finished calls by gRPC status code.", labels=(*_LABELS, "code"))
-        seconds = HistogramMetricFamily("portico_call_seconds", "Duration of finished calls.", labels=_LABELS)
+        calls = CounterMetricFamily(
+            "portico_calls", "Finished calls by gRPC status code.", labels=(*_LABELS, "code")
+        )
+        seconds = HistogramMetricFamily(
+            "portico_call_seconds", "Duration of finished calls.", labels=_LABELS
+        )
         for key, method in [*self._methods.items()]:
             for code, count in method.counts().items():
                 calls.add_metric((*key, code), count)
-            seconds.add_metric(key, method._cumulated(), method._seconds)
+            seconds.add_metric(key, method.cumulated(), method.seconds)
         yield calls
         yield seconds
 
@@ -146,6 +178,6 @@ class _Readings(Collector):
             for values, read in [*reading.sources.items()]:
                 try:
                     family.add_metric(values, read())
-                except Exception:  # one source that fails must not take the whole scrape with it
+                except Exception:  # noqa: BLE001  # one that fails must not take the whole scrape with it
                     _log.exception("a metric could not be read", metric=name)
             yield family

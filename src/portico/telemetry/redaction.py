@@ -7,13 +7,19 @@ from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 REDACTED = "[redacted]"
 
 _SECRET_KEY = re.compile(
-    r"passw|secret|token|authorization|cookie|credential|signature|api_?key|private_?key|dsn|database_?url", re.IGNORECASE
+    r"passw|secret|token|authorization|cookie|credential|signature|api_?key|private_?key|dsn|database_?url",
+    re.IGNORECASE,
 )
 _PERSONAL_KEYS = frozenset(
     {
@@ -33,8 +39,8 @@ _SECRET_SHAPES = re.compile(
 _MAX_TEXT = 8192
 _MAX_ITEMS = 100
 _MAX_DEPTH = 6
-_PLAIN = (bool, int, float, type(None))
-_PRINTED = (date, timedelta, Decimal, UUID, PurePath)
+_INTEGER_BITS = 64  # what readers of JSON lines can be trusted with
+_SPELLED = (str, Enum, BaseException, date, timedelta, Decimal, UUID, PurePath)
 
 
 def scrubbed(value: object, *, depth: int = 0) -> object:
@@ -44,31 +50,22 @@ def scrubbed(value: object, *, depth: int = 0) -> object:
     8,192 characters, collections after 100 items. Of any other object only its type is shown: a
     message or a model may hold anything.
     """
-    if isinstance(value, str):
+    if isinstance(value, _SPELLED):
         return _text(value)
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, _PLAIN):
+    if value is None or isinstance(value, bool | float):
         return value
-    if depth >= _MAX_DEPTH:
-        return "…"
-    if isinstance(value, dict):
-        return scrubbed_fields(value, depth=depth + 1)
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [scrubbed(item, depth=depth + 1) for item in list(value)[:_MAX_ITEMS]]
-        return [*items, "…"] if len(value) > _MAX_ITEMS else items
-    if isinstance(value, _PRINTED):
-        return str(value)
-    if isinstance(value, BaseException):
-        return _text(f"{type(value).__name__}: {value}")
+    if isinstance(value, int):
+        return value if value.bit_length() < _INTEGER_BITS else str(value)
+    if isinstance(value, dict | list | tuple | set | frozenset) and depth < _MAX_DEPTH:
+        return _collection(value, depth + 1)
     return f"<{type(value).__qualname__}>"
 
 
-def scrubbed_fields(fields: dict[object, object], *, depth: int = 0) -> dict[str, object]:
+def scrubbed_fields(fields: Mapping[str, object], *, depth: int = 0) -> dict[str, object]:
     """The same for the fields of a line."""
     return {
-        str(key): REDACTED if value and _is_telling(str(key)) else scrubbed(value, depth=depth)
-        for key, value in list(fields.items())[:_MAX_ITEMS]
+        _text(key): REDACTED if value and _is_telling(str(key)) else scrubbed(value, depth=depth)
+        for key, value in islice(fields.items(), _MAX_ITEMS)
     }
 
 
@@ -77,9 +74,19 @@ def _is_telling(key: str) -> bool:
     return key.lower() in _PERSONAL_KEYS or _SECRET_KEY.search(key) is not None
 
 
-def _text(text: str) -> str:
+def _collection(value: Collection[object], depth: int) -> object:
+    if isinstance(value, dict):
+        return scrubbed_fields(value, depth=depth)
+    items = [scrubbed(item, depth=depth) for item in islice(value, _MAX_ITEMS)]
+    return [*items, "…"] if len(value) > _MAX_ITEMS else items
+
+
+def _text(value: object) -> str:
+    text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + "…"
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     return _SECRET_SHAPES.sub(_without_secret, text)
 
 
