@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -67,10 +66,7 @@ def migrate(app: AppOption = None) -> None:
 
 def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
     application = load_application(app or find_app())
-    environment = dict(os.environ)
-    if demo:
-        environment["PORTICO_DEMO"] = "true"
-    settings = application.settings_class().load(environment=environment)
+    settings = application.settings_class().load(**({"demo": True} if demo else {}))
     logs.configure(settings.log_level, settings.log_format)
     return application, settings
 
@@ -78,7 +74,7 @@ def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings
 def load_application(name: str) -> Application:
     """The ``Application`` at ``package.module:attribute``; SettingsError when there is none."""
     module_name, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as failure:

@@ -135,16 +135,20 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(
-        cls, *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+        cls,
+        *,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        **chosen: object,
     ) -> Self:
         """Read every source: by default the environment of the process and the working folder.
 
-        Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
+        What is `chosen`, such as on a command line, comes before all of them. Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
         """
         sources = _sources(environment, folder)
         sources.refuse_unknown(cls)
         try:
-            return cls(**sources.merged(cls))
+            return cls(**sources.merged(cls) | chosen)
         except ValidationError as failure:
             raise SettingsError(
                 "\n".join(

@@ -71,6 +71,11 @@ def test_load_reads_the_process_by_default(monkeypatch: pytest.MonkeyPatch, tmp_
     assert Settings.load().grpc_port == 7
 
 
+def test_what_is_chosen_on_a_command_line_comes_first(tmp_path: Path) -> None:
+    settings = Settings.load(environment={"PORTICO_DEMO": "false"}, folder=tmp_path, demo=True)
+    assert settings.demo
+
+
 class TestSources:
     def test_a_named_file_comes_before_the_one_in_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / "other.toml").write_text("grpc_port = 9\npayments.webhook_secret = 'x'")

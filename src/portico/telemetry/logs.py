@@ -80,9 +80,9 @@ def logger(name: str) -> Logger:
 
 
 def configure(
-    *,
     level: Level = "info",
     format: Format = "auto",
+    *,
     descriptor: int = _STDERR,
     clock: Clock | None = None,
 ) -> None:
