@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portico.data import Database, EmbeddedPostgres, Engine, migrations
 from portico.events import Doorbell, Events, Relay, reactions_of
@@ -11,6 +11,7 @@ from portico.workflow import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from portico.assembly import Assembled
     from portico.clock import Clock
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from portico.module import Module
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
+
+
+def migrate(settings: Settings, modules: Sequence[Module], folder: Path) -> list[str]:
+    """Bring the schemas of ``modules`` up to date, in the embedded database if there is no other.
+
+    Answers what was done, a line for each step.
+    """
+    with ExitStack() as stack:
+        url = settings.postgres_url() or stack.enter_context(EmbeddedPostgres(settings.data_folder)).url
+        done = migrations.upgrade(url, _owners(modules), folder=folder)
+    return [f"{step.module} {step.file.stem}" for step in done]
 
 
 class Storage:
@@ -37,12 +49,12 @@ class Storage:
         self._databases: dict[str, Database] = {}
         self._relay: Relay | None = None
 
-    def open(self, modules: Sequence[Module], migrations_folder: Any) -> None:
+    def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.
 
-        Raises ``migrations.Pending`` when they are not and nobody asked for them to be changed here.
+        Raises ``MigrationError`` when they are not and nobody asked for them to be changed here.
         """
-        names = [module.name for module in modules if module.owns_data]
+        names = _owners(modules)
         with ExitStack() as stack:
             url = self._settings.postgres_url()
             ours = url is None
@@ -105,3 +117,7 @@ class Storage:
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
         return True
+
+
+def _owners(modules: Sequence[Module]) -> list[str]:
+    return [module.name for module in modules if module.owns_data]
