@@ -66,7 +66,7 @@ def migrate(app: AppOption = None) -> None:
 
 def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
     application = load_application(app or find_app())
-    settings = application.settings_class().load(**({"demo": True} if demo else {}))
+    settings = application.settings_class().load(chosen={"demo": True} if demo else {})
     logs.configure(settings.log_level, settings.log_format)
     return application, settings
 

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
         *,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
-        **chosen: object,
+        chosen: Mapping[str, object] | None = None,
     ) -> Self:
         """Read every source: by default the environment of the process and the working folder.
 
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         sources = _sources(environment, folder)
         sources.refuse_unknown(cls)
         try:
-            return cls(**sources.merged(cls) | chosen)
+            return cls(**sources.merged(cls) | dict(chosen or {}))
         except ValidationError as failure:
             raise SettingsError(
                 "\n".join(

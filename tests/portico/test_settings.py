@@ -72,7 +72,9 @@ def test_load_reads_the_process_by_default(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_what_is_chosen_on_a_command_line_comes_first(tmp_path: Path) -> None:
-    settings = Settings.load(environment={"PORTICO_DEMO": "false"}, folder=tmp_path, demo=True)
+    settings = Settings.load(
+        environment={"PORTICO_DEMO": "false"}, folder=tmp_path, chosen={"demo": True}
+    )
     assert settings.demo
 
 
