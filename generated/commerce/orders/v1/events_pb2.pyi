@@ -172,3 +172,45 @@ class OrderCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderCancelled: _TypeAlias = OrderCancelled  # noqa: Y015
+
+@_typing.final
+class OrderRefundDue(_message.Message):
+    """Money came for an order that had been cancelled. Orders has it given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    NOTICED_AT_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order, which stays CANCELLED."""
+    customer_id: _builtins.str
+    """Who paid."""
+    payment_id: _builtins.str
+    """The payment, pay_..."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What has to go back: all that was taken."""
+
+    @_builtins.property
+    def noticed_at(self) -> _timestamp_pb2.Timestamp:
+        """When orders learnt of it."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        noticed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "noticed_at", b"noticed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "noticed_at", b"noticed_at", "order_id", b"order_id", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderRefundDue: _TypeAlias = OrderRefundDue  # noqa: Y015

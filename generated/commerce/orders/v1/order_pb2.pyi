@@ -79,9 +79,13 @@ class Order(_message.Message):
         REQUESTED: Order._CancelReason.ValueType  # 1
         """The customer or an administrator asked for it."""
         PAYMENT_FAILED: Order._CancelReason.ValueType  # 2
-        """The provider declined the payment, or it was voided."""
+        """The provider declined the payment."""
         HOLD_EXPIRED: Order._CancelReason.ValueType  # 3
         """The payment did not come while the stock was held."""
+        NOT_PLACED: Order._CancelReason.ValueType  # 4
+        """It was never placed: its stock could not be held, or its payment not be opened. Seen only where the
+        modules run in processes of their own; in one process nothing is left of such an order.
+        """
 
     class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
         """Why an order was cancelled."""
@@ -91,9 +95,13 @@ class Order(_message.Message):
     REQUESTED: Order.CancelReason.ValueType  # 1
     """The customer or an administrator asked for it."""
     PAYMENT_FAILED: Order.CancelReason.ValueType  # 2
-    """The provider declined the payment, or it was voided."""
+    """The provider declined the payment."""
     HOLD_EXPIRED: Order.CancelReason.ValueType  # 3
     """The payment did not come while the stock was held."""
+    NOT_PLACED: Order.CancelReason.ValueType  # 4
+    """It was never placed: its stock could not be held, or its payment not be opened. Seen only where the
+    modules run in processes of their own; in one process nothing is left of such an order.
+    """
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int

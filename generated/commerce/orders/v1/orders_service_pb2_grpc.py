@@ -136,7 +136,7 @@ class OrdersServiceServicer:
         Errors:
         - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
         - ORDER_NOT_CANCELLABLE: it has been shipped, delivered or returned.
-        - REQUEST_ID_REUSED: the request_id came before with another order.
+        - REQUEST_ID_REUSED: the request_id came before with another order of the same customer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

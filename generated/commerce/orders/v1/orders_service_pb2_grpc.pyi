@@ -66,7 +66,7 @@ class OrdersServiceStub:
     Errors:
     - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
     - ORDER_NOT_CANCELLABLE: it has been shipped, delivered or returned.
-    - REQUEST_ID_REUSED: the request_id came before with another order.
+    - REQUEST_ID_REUSED: the request_id came before with another order of the same customer.
     """
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -151,7 +151,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
         - ORDER_NOT_CANCELLABLE: it has been shipped, delivered or returned.
-        - REQUEST_ID_REUSED: the request_id came before with another order.
+        - REQUEST_ID_REUSED: the request_id came before with another order of the same customer.
         """
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _grpc.Server) -> None: ...
