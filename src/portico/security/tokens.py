@@ -5,31 +5,41 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from portico import errors
 from portico.context import Identity
+from portico.security.keys import KeyRing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
     from portico.clock import Clock
+    from portico.security.keys import Fetch
 
 ALGORITHM = "EdDSA"
-_REFETCH_SECONDS = 10
 _REQUIRED = ["exp", "iat", "iss", "sub"]
+_MAX_CHARACTERS = 4096
+_REMEMBERED_SECONDS = 300
+"""Then a token is verified again, so that it does not outlive a withdrawn key for long."""
 
 
 class TokenSigner:
     """Makes access tokens. ``key_id`` tells verifiers which public key to use."""
 
     def __init__(
-        self, *, key: Ed25519PrivateKey, key_id: str, issuer: str, lifetime_seconds: int, clock: Clock
+        self,
+        *,
+        key: Ed25519PrivateKey,
+        key_id: str,
+        issuer: str,
+        lifetime_seconds: int,
+        clock: Clock,
     ) -> None:
         self._key = key
         self._headers = {"kid": key_id}
@@ -53,74 +63,70 @@ class TokenSigner:
 class TokenAuthenticator:
     """Turns ``Bearer`` tokens into identities.
 
-    ``keys`` fetches the public keys by key id; it is asked again, at most every ten seconds, when a
-    token names a key that is not known yet. A verified token is remembered until it expires, since
-    the signature costs far more than the rest of a call; ``remembered`` bounds how many.
+    ``keys`` fetches the issuer's public keys by key id (see ``KeyRing`` for when). A verified token
+    is remembered, for five minutes at most, since the signature costs far more than the rest of a
+    call; ``remembered`` bounds how many.
     """
 
-    def __init__(
-        self,
-        *,
-        keys: Callable[[], Mapping[str, Ed25519PublicKey]],
-        issuer: str,
-        clock: Clock,
-        remembered: int = 10_000,
-    ) -> None:
-        self._fetch = keys
+    def __init__(self, *, keys: Fetch, issuer: str, clock: Clock, remembered: int = 10_000) -> None:
+        self._keys = KeyRing(fetch=keys, clock=clock)
         self._issuer = issuer
         self._clock = clock
         self._remembered = remembered
-        self._keys: Mapping[str, Ed25519PublicKey] = {}
-        self._fetched_at: datetime | None = None
         self._verified: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, authorization: str) -> Identity:
-        """The identity behind an ``authorization`` header; UNAUTHENTICATED when there is none."""
+        """The identity behind an ``authorization`` header.
+
+        Raises UNAUTHENTICATED with TOKEN_INVALID or TOKEN_EXPIRED, and what ``keys`` raises.
+        """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise errors.unauthenticated("TOKEN_INVALID", "send the access token as: Bearer <token>")
+            raise errors.unauthenticated(
+                "TOKEN_INVALID", "send the access token as: Bearer <token>"
+            )
+        now = self._clock.now().timestamp()
         known = self._verified.get(token)
-        if known is not None and self._clock.now().timestamp() < known[1]:
+        if known is not None and now < known[1]:
             return known[0]
         identity, expires = self._verify(token)
-        with self._lock:
-            self._verified[token] = identity, expires
-            while len(self._verified) > self._remembered:
-                self._verified.popitem(last=False)
+        if expires <= now:
+            raise errors.unauthenticated(
+                "TOKEN_EXPIRED", "the access token has expired; refresh it"
+            )
+        self._remember(token, identity, min(expires, now + _REMEMBERED_SECONDS))
         return identity
 
+    def _remember(self, token: str, identity: Identity, until: float) -> None:
+        with self._lock:
+            self._verified[token] = identity, until
+            self._verified.move_to_end(token)
+            while len(self._verified) > self._remembered:
+                self._verified.popitem(last=False)
+
     def _verify(self, token: str) -> tuple[Identity, float]:
+        """The identity in a token whose signature is good, and when it expires."""
+        claims = self._claims(token) if len(token) <= _MAX_CHARACTERS else None
+        if claims is None:
+            raise errors.unauthenticated("TOKEN_INVALID", "the access token is not valid")
+        return Identity(claims["sub"], frozenset(claims.get("roles", ()))), float(claims["exp"])
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
         try:
-            claims = jwt.decode(
+            key = self._key_of(token)
+            if key is None:
+                return None
+            return jwt.decode(
                 token,
-                self._key_of(token),
+                key,
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 # The clock that decides about expiry is ours, so that tests can move it.
                 options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False},
             )
-        except jwt.PyJWTError:
-            raise errors.unauthenticated("TOKEN_INVALID", "the access token is not valid") from None
-        expires = float(claims["exp"])
-        if expires <= self._clock.now().timestamp():
-            raise errors.unauthenticated("TOKEN_EXPIRED", "the access token has expired; refresh it")
-        return Identity(str(claims["sub"]), frozenset(claims.get("roles", ()))), expires
+        except (jwt.PyJWTError, RecursionError):  # the latter: a header of nothing but brackets
+            return None
 
-    def _key_of(self, token: str) -> Ed25519PublicKey:
-        key_id = str(jwt.get_unverified_header(token).get("kid", ""))
-        if key_id not in self._keys:
-            self._refetch()
-        try:
-            return self._keys[key_id]
-        except KeyError:
-            raise jwt.InvalidTokenError("unknown key") from None
-
-    def _refetch(self) -> None:
-        with self._lock:
-            now = self._clock.now()
-            recent = self._fetched_at is not None and now - self._fetched_at < timedelta(seconds=_REFETCH_SECONDS)
-            if recent and self._keys:
-                return
-            self._keys = self._fetch()
-            self._fetched_at = now
+    def _key_of(self, token: str) -> Ed25519PublicKey | None:
+        return self._keys.find(str(jwt.get_unverified_header(token).get("kid", "")))
