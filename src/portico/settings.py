@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     ) -> Self:
         """Read every source: by default the environment of the process and the working folder.
 
-        What is `chosen`, such as on a command line, comes before all of them. Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
+        What is `chosen`, such as on a command line, comes before all of them.
+        Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
         """
         sources = _sources(environment, folder)
         sources.refuse_unknown(cls)
