@@ -58,10 +58,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class StepMark:
-    """Set on calls made inside a workflow step: the module whose workflow it is, and the step's key."""
+    """Set on calls made inside a workflow step: the module whose workflow it is, and the step's key.
+
+    ``trying``: the step deals itself with a refusal of what it calls.
+    """
 
     module: str
     key: str
+    trying: bool = False
 
 
 class Aborted(Exception):  # noqa: N818  # not an error of its own: it unwinds to the pipeline

@@ -36,7 +36,8 @@ class Database:
 
         Inside another unit of work on the same database, in this module or a calling one, it joins
         that: a failure undoes this block alone, and nothing lasts before the outer one commits.
-        Inside a workflow step a failure undoes the whole workflow instead.
+        Inside a workflow step a failure undoes the whole workflow instead, unless the step is
+        ``trying``.
 
         Raises DEADLINE_EXCEEDED when the call's time is over, ABORTED when another transaction was in
         the way, RESOURCE_EXHAUSTED and UNAVAILABLE when there is no connection.
@@ -149,8 +150,10 @@ class _UnitOfWork(_Block):
 
     def _join(self, call: Call, transaction: Transaction) -> None:
         self._transaction = transaction
-        # A failed step makes its workflow roll everything back: a savepoint would be two statements for nothing.
-        self._mark = transaction.savepoint() if call.step is None else None
+        # A failed step makes its workflow roll everything back: a savepoint would be two statements for nothing,
+        # unless the step goes on after a refusal.
+        undoable = call.step is None or call.step.trying
+        self._mark = transaction.savepoint() if undoable else None
         self._before = transaction.session.take_over(self._use(call, transaction, read_only=False))
 
     def _leave_joined(self, error: BaseException | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from portico.context import StepMark, current
@@ -45,6 +46,28 @@ def step_key() -> str:
     if mark is None:
         raise RuntimeError("step_key() is for the steps of a workflow")
     return mark.key
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """Inside a step: around a command that may refuse, when the step knows what to do instead.
+
+    with trying():
+        payments.Void(...)
+
+    A refusal undoes what the command did, as it would in another process, and the step that catches
+    it goes on. Outside of such a block a refusal ends the workflow even when it is caught. Raises
+    RuntimeError outside a workflow.
+    """
+    call = current()
+    mark = call.step
+    if mark is None:
+        raise RuntimeError("trying() is for the steps of a workflow")
+    call.step = replace(mark, trying=True)
+    try:
+        yield
+    finally:
+        call.step = mark
 
 
 @contextmanager
