@@ -23,7 +23,17 @@ def received(
     return session.exec_driver_sql(_INSERT.format(schema=schema), row).rowcount == 1
 
 
+def has(session: Connection, schema: str, *, event_id: UUID, consumer: str) -> bool:
+    """Whether ``consumer`` has had this event before."""
+    row = {"event_id": event_id, "consumer": consumer}
+    return bool(session.exec_driver_sql(_HAS.format(schema=schema), row).scalar())
+
+
 _INSERT = """
 INSERT INTO "{schema}".inbox (event_id, consumer, received_at) VALUES (%(event_id)s, %(consumer)s, %(at)s)
 ON CONFLICT DO NOTHING
+"""
+
+_HAS = """
+SELECT EXISTS (SELECT FROM "{schema}".inbox WHERE event_id = %(event_id)s AND consumer = %(consumer)s)
 """

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from google.protobuf.message import Message
-    from sqlalchemy import Connection
 
     from portico.data import Database
 
-    Handler = Callable[[Any, Any, Connection], None]
-    _Method = TypeVar("_Method", bound=Handler)
+    _Method = TypeVar("_Method", bound=Callable[..., None])
 
 _MARK = "__portico_reacts_to__"
 
 
-def reacts_to(event: type[Message]) -> Callable[[_Method], _Method]:
+def reacts_to(event: type[Message], *, in_transaction: bool = True) -> Callable[[_Method], _Method]:
     """Mark a method as the reaction to ``event``.
 
     @reacts_to(PaymentSucceeded)
@@ -28,10 +26,16 @@ def reacts_to(event: type[Message]) -> Callable[[_Method], _Method]:
     ``session`` is in the transaction that also records the event as dealt with: what the method does
     there happens exactly once. When it raises, all of that is undone and the event comes again later.
     The names of the class and the method identify the consumer: renaming one makes it a new consumer.
+
+    @reacts_to(PaymentRequested, in_transaction=False)
+    def on_requested(self, event: PaymentRequested) -> None: ...
+
+    is for what must not happen inside a transaction: a workflow, a call to a provider. The event is
+    recorded after the method has returned, so it may come again, and the method must bear that.
     """
 
     def mark(method: _Method) -> _Method:
-        setattr(method, _MARK, event)
+        setattr(method, _MARK, (event, in_transaction))
         return method
 
     return mark
@@ -44,8 +48,10 @@ class Reaction:
     consumer: str
     """``Class.method``, unique within the module; the inbox knows it by this."""
     event: type[Message]
-    handle: Callable[[Any, Connection], None]
+    handle: Callable[..., None]
+    """Takes the event, and the session if ``in_transaction``."""
     database: Database
+    in_transaction: bool = True
 
 
 def reactions_of(instance: object, *, database: Database) -> tuple[Reaction, ...]:
@@ -57,15 +63,20 @@ def reactions_of(instance: object, *, database: Database) -> tuple[Reaction, ...
     found = tuple(
         Reaction(
             consumer=f"{kind.__name__}.{name}",
-            event=getattr(getattr(kind, name), _MARK),
+            event=event,
             handle=getattr(instance, name),
             database=database,
+            in_transaction=in_transaction,
         )
-        for name in sorted(dir(kind))
-        if hasattr(getattr(kind, name, None), _MARK)
+        for name, (event, in_transaction) in _marked(kind)
     )
     if not found:
         raise ValueError(
             f"{kind.__qualname__} is listed as reactions but has no method marked @reacts_to"
         )
     return found
+
+
+def _marked(kind: type) -> list[tuple[str, tuple[type[Message], bool]]]:
+    found = ((name, getattr(getattr(kind, name, None), _MARK, None)) for name in sorted(dir(kind)))
+    return [(name, mark) for name, mark in found if mark is not None]

@@ -222,12 +222,34 @@ class Relay:
         call = Call(
             None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
         )
-        with entered(call), reaction.database.unit_of_work() as session:
-            at = self._clock.now()
-            if inbox.received(
-                session, module, event_id=record.id, consumer=reaction.consumer, at=at
-            ):
+        with entered(call):
+            if reaction.in_transaction:
+                self._react_inside(reaction, record)
+            else:
+                self._react_outside(reaction, record)
+
+    def _react_inside(self, reaction: Reaction, record: Record) -> None:
+        with reaction.database.unit_of_work() as session:
+            if self._note(reaction, record, session):
                 reaction.handle(reaction.event.FromString(record.payload), session)
+
+    def _react_outside(self, reaction: Reaction, record: Record) -> None:
+        with reaction.database.reading() as session:
+            consumer, module = reaction.consumer, reaction.database.schema
+            if inbox.has(session, module, event_id=record.id, consumer=consumer):
+                return
+        reaction.handle(reaction.event.FromString(record.payload))
+        with reaction.database.unit_of_work() as session:
+            self._note(reaction, record, session)
+
+    def _note(self, reaction: Reaction, record: Record, session: Connection) -> bool:
+        return inbox.received(
+            session,
+            reaction.database.schema,
+            event_id=record.id,
+            consumer=reaction.consumer,
+            at=self._clock.now(),
+        )
 
     def _mark_failed(
         self, record: Record, failure: str, outbox: Outbox, session: Connection
