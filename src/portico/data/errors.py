@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg.errors import error_from_result
 from sqlalchemy.exc import DBAPIError
 
 from portico import errors
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from portico.errors import StatusError
-
-__all__ = ["TransactionMisuseError", "constraint", "error_from_result", "translated", "translating"]
 
 
 class TransactionMisuseError(RuntimeError):

@@ -6,9 +6,11 @@ import time
 from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from psycopg import OperationalError
+from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 
-from portico.data.errors import error_from_result, out_of_time
+from portico.data.errors import out_of_time
 
 if TYPE_CHECKING:
     from psycopg import Connection as DriverConnection
@@ -74,6 +76,8 @@ class Session:
         """
         result = self._driver.pgconn.exec_(statements.encode())
         if result.status != ExecStatus.COMMAND_OK:
+            if self.is_broken:
+                raise OperationalError(result.get_error_message())
             raise error_from_result(result, encoding="utf-8")
 
     def begin(self, deadline: float | None) -> None:
