@@ -1,0 +1,23 @@
+# One image for every process: the command is `serve`, `worker` or `migrate`.
+
+FROM python:3.11-slim-bookworm AS build
+RUN python -m venv /opt/portico
+COPY requirements/runtime.txt /source/requirements/
+RUN /opt/portico/bin/pip install --no-cache-dir --no-deps --require-hashes \
+    --requirement /source/requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE /source/
+COPY src /source/src
+COPY generated /source/generated
+COPY migrations /source/migrations
+RUN /opt/portico/bin/pip install --no-cache-dir --no-deps --no-build-isolation /source
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /opt/portico /opt/portico
+RUN useradd --create-home portico
+USER portico
+WORKDIR /home/portico
+ENV PATH=/opt/portico/bin:$PATH \
+    PORTICO_APP=emporium.app:application
+EXPOSE 50051 8080
+ENTRYPOINT ["portico"]
+CMD ["serve"]
