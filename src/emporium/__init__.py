@@ -1,0 +1,1 @@
+"""Emporium: a commerce and loyalty backend, module by module, on the Portico kernel."""

@@ -1,0 +1,1 @@
+"""Buying: from the price of a basket to the order and its end."""
