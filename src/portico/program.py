@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from portico.assembly import Assembled, assemble
 from portico.clock import Clock, SystemClock
+from portico.front import Front
 from portico.ids import Ids
 from portico.rpc.local import LocalChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
-from portico.rpc.server import Server
 from portico.telemetry import logs
 from portico.telemetry.metrics import Metrics
 
@@ -54,22 +54,21 @@ class Program:
         self.relay: Relay | None = None
         self._clock = clock or SystemClock()
         self._ids = Ids(clock=self._clock)
-        self._serve = serve
         self._modules = application.in_order()
-        self._server = Server(
-            host=settings.grpc_host,
-            port=settings.grpc_port,
-            threads=settings.grpc_threads,
-            max_message_bytes=settings.max_message_bytes,
-        )
+        self._front = Front(settings) if serve else None
         self.policy = self._make_policy()
         self._channels: dict[str, LocalChannel] = {}
         self._stopping = ExitStack()
 
     @property
     def grpc_address(self) -> str:
-        """Where gRPC is served, ``host:port``."""
-        return self._server.address
+        """Where gRPC is served, ``host:port``; empty when nothing is."""
+        return "" if self._front is None else self._front.grpc_address
+
+    @property
+    def http_address(self) -> str:
+        """Where REST is served, ``http://host:port``; empty when nothing is."""
+        return "" if self._front is None else self._front.http_address
 
     def channel(self, caller: str = "") -> LocalChannel:
         """A channel to this program's own servicers, for module ``caller`` or, if empty, for the world outside."""
@@ -97,8 +96,9 @@ class Program:
         self._stopping.close()
 
     def _start(self, stack: ExitStack, *, deliver: bool) -> None:
-        if self._serve:
-            self._server.bind()
+        if self._front is not None:
+            self._front.take_ports()
+            stack.callback(self._front.close)
         if any(module.owns_data for module in self._modules):
             from portico.storage import Storage  # an application without data needs no database driver
 
@@ -109,10 +109,32 @@ class Program:
         self._demonstrate(assembled)
         if self.storage is not None:
             self._deliver(self.storage, assembled, stack if deliver else None)
-        if self._serve:
-            self._server.mount(self.registry, self.policy)
-            self._server.start()
-            stack.callback(self._server.stop, self.settings.drain_seconds)
+        if self._front is not None:
+            self._open(self._front, stack)
+
+    def _open(self, front: Front, stack: ExitStack) -> None:
+        front.open(
+            self.registry,
+            self.policy,
+            channel=self.channel(),
+            metrics=self.metrics,
+            not_ready=self._not_ready,
+        )
+        stack.callback(front.close)  # before the relay and the database end
+
+    def _not_ready(self) -> list[str]:
+        return ["database"] if self.storage is not None and not self.storage.ready() else []
+
+    def greeting(self) -> str:
+        """What to print when it serves: the addresses and, with the demonstration, how to try it."""
+        lines = [
+            f"{self.application.name} is ready",
+            f"  gRPC  {self.grpc_address}",
+            f"  REST  {self.http_address}",
+        ]
+        if self.settings.demo and self.application.welcome:
+            lines += ["", self.application.welcome.format(rest=self.http_address, grpc=self.grpc_address)]
+        return "\n".join(lines)
 
     def _deliver(self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None) -> None:
         self.relay = storage.relay(assembled)

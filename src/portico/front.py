@@ -1,0 +1,89 @@
+"""Where a program is reached from outside: gRPC on one port, REST on another."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from portico.gateway import Gateway, HttpServer, Limits, listen
+from portico.rpc.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from portico.rpc.local import LocalChannel
+    from portico.rpc.policy import Policy
+    from portico.rpc.registry import Registry
+    from portico.settings import Settings
+    from portico.telemetry.metrics import Metrics
+
+
+class Front:
+    """Both servers of a program. ``take_ports`` comes first of all, ``open`` last of all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server = Server(
+            host=settings.grpc_host,
+            port=settings.grpc_port,
+            threads=settings.grpc_threads,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        self._http: HttpServer | None = None
+        self._ports = ExitStack()
+
+    @property
+    def grpc_address(self) -> str:
+        """``host:port`` of gRPC."""
+        return self._server.address
+
+    @property
+    def http_address(self) -> str:
+        """``http://host:port`` of REST; empty while it is not open."""
+        return "" if self._http is None else self._http.address
+
+    def take_ports(self) -> None:
+        """Take both ports; OSError names the one that somebody has."""
+        with ExitStack() as stack:
+            self._server.bind()
+            self._listener = listen(host=self._settings.http_host, port=self._settings.http_port)
+            stack.callback(self._listener.close)
+            self._ports = stack.pop_all()
+
+    def open(
+        self,
+        registry: Registry,
+        policy: Policy,
+        *,
+        channel: LocalChannel,
+        metrics: Metrics,
+        not_ready: Callable[[], Sequence[str]],
+    ) -> None:
+        """Serve the registry over gRPC, and over REST through ``channel``."""
+        self._server.mount(registry, policy)
+        gateway = Gateway(
+            channel,
+            tuple(registry.services),
+            limits=Limits(
+                body_bytes=self._settings.max_body_bytes,
+                default_timeout_seconds=self._settings.default_timeout_seconds,
+            ),
+            not_ready=not_ready,
+            metrics=metrics.render,
+        )
+        self._http = HttpServer(gateway, listener=self._listener, threads=self._settings.http_threads)
+        self._server.start()
+        self._http.start()
+
+    def close(self) -> None:
+        """Refuse new calls on both ports and let running ones end, ``drain_seconds`` at the most."""
+        grace_seconds = self._settings.drain_seconds
+        http, self._http = self._http, None
+        if http is None:  # never opened, or closed before
+            self._ports.close()
+            return
+        rest = threading.Thread(target=http.stop, args=(grace_seconds,))
+        rest.start()
+        self._server.stop(grace_seconds)
+        rest.join()
