@@ -64,6 +64,19 @@ def migrate(app: AppOption = None) -> None:
         print(line)
 
 
+@cli.command()
+def check(app: AppOption = None) -> None:
+    """Say whether the application fits together: modules, settings, routes, migrations. Starts nothing."""
+    from portico.check.application import findings, summary
+
+    application = load_application(app or find_app())
+    found = findings(application)
+    for line in found or summary(application):
+        print(line)
+    if found:
+        raise typer.Exit(1)
+
+
 def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
     application = load_application(app or find_app())
     settings = application.settings_class().load(chosen={"demo": True} if demo else {})

@@ -64,7 +64,7 @@ class Front:
         self._server.mount(registry, policy)
         gateway = Gateway(
             channel,
-            tuple(registry.services),
+            registry.described_services(),
             limits=Limits(
                 body_bytes=self._settings.max_body_bytes,
                 default_timeout_seconds=self._settings.default_timeout_seconds,

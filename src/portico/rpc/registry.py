@@ -56,6 +56,16 @@ class Registry:
         """Full service names, each with its module."""
         return self._services
 
+    def described_services(self) -> tuple[str, ...]:
+        """The services whose contract is known here, in the order they were added."""
+        return tuple(
+            dict.fromkeys(
+                endpoint.method.path.strip("/").partition("/")[0]
+                for endpoint in self
+                if endpoint.method.request_class is not None
+            )
+        )
+
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._endpoints.values())
 
