@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from prometheus_client import (
@@ -25,8 +25,6 @@ from portico.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-Transport = Literal["local", "remote"]
 
 # Upper bounds in seconds, three to a decade: a local call takes microseconds, a slow one seconds.
 # fmt: off
@@ -54,7 +52,7 @@ class MethodMetrics:
 
     __slots__ = ("_by_bucket", "_by_code", "caller", "method", "module", "seconds", "transport")
 
-    def __init__(self, *, module: str, method: str, caller: str, transport: Transport) -> None:
+    def __init__(self, *, module: str, method: str, caller: str, transport: str) -> None:
         self.module = module
         self.method = method
         self.caller = caller
@@ -98,7 +96,10 @@ class Metrics:
     def method(
         self, *, module: str, method: str, caller: str, transport: Transport
     ) -> MethodMetrics:
-        """The series of one method for one caller (empty: from outside); the same object every time."""
+        """The series of one method for one caller over one transport; the same object every time.
+
+        `caller` is empty for calls from outside; `transport` is `local` or `remote`.
+        """
         key = (module, method, caller, transport)
         return self._methods.setdefault(
             key, MethodMetrics(module=module, method=method, caller=caller, transport=transport)
