@@ -93,9 +93,7 @@ class Metrics:
         self._registry.register(_Readings(self._readings))
         ProcessCollector(registry=self._registry)
 
-    def method(
-        self, *, module: str, method: str, caller: str, transport: Transport
-    ) -> MethodMetrics:
+    def method(self, *, module: str, method: str, caller: str, transport: str) -> MethodMetrics:
         """The series of one method for one caller over one transport; the same object every time.
 
         `caller` is empty for calls from outside; `transport` is `local` or `remote`.
