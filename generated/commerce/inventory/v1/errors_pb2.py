@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"commerce/inventory/v1/errors.proto\x12\x15\x63ommerce.inventory.v1\x1a\x18portico/v1/options.proto*\xfa\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x13PRODUCT_NOT_STOCKED\x10\x01\x1a\x04\x90\xb2\x19\x05\x12\x17\n\rSTOCK_TOO_LOW\x10\x02\x1a\x04\x90\xb2\x19\t\x12\x1c\n\x12INSUFFICIENT_STOCK\x10\x03\x1a\x04\x90\xb2\x19\t\x12\x1c\n\x12RESERVATION_EXISTS\x10\x04\x1a\x04\x90\xb2\x19\x06\x12\x1f\n\x15RESERVATION_NOT_FOUND\x10\x05\x1a\x04\x90\xb2\x19\x05\x12\x1b\n\x11RESERVATION_ENDED\x10\x06\x1a\x04\x90\xb2\x19\t\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x07\x1a\x04\x90\xb2\x19\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"commerce/inventory/v1/errors.proto\x12\x15\x63ommerce.inventory.v1\x1a\x18portico/v1/options.proto*\x94\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x13PRODUCT_NOT_STOCKED\x10\x01\x1a\x04\x90\xb2\x19\x05\x12\x17\n\rSTOCK_TOO_LOW\x10\x02\x1a\x04\x90\xb2\x19\t\x12\x1c\n\x12INSUFFICIENT_STOCK\x10\x03\x1a\x04\x90\xb2\x19\t\x12\x1c\n\x12RESERVATION_EXISTS\x10\x04\x1a\x04\x90\xb2\x19\x06\x12\x1f\n\x15RESERVATION_NOT_FOUND\x10\x05\x1a\x04\x90\xb2\x19\x05\x12\x1b\n\x11RESERVATION_ENDED\x10\x06\x1a\x04\x90\xb2\x19\t\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x07\x1a\x04\x90\xb2\x19\x06\x12\x18\n\x0eSTOCK_TOO_HIGH\x10\x08\x1a\x04\x90\xb2\x19\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["RESERVATION_ENDED"]._serialized_options = b'\220\262\031\t'
   _globals['_ERRORREASON'].values_by_name["REQUEST_ID_REUSED"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["REQUEST_ID_REUSED"]._serialized_options = b'\220\262\031\006'
+  _globals['_ERRORREASON'].values_by_name["STOCK_TOO_HIGH"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["STOCK_TOO_HIGH"]._serialized_options = b'\220\262\031\t'
   _globals['_ERRORREASON']._serialized_start=88
-  _globals['_ERRORREASON']._serialized_end=338
+  _globals['_ERRORREASON']._serialized_end=364
 # @@protoc_insertion_point(module_scope)

@@ -39,11 +39,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     RESERVATION_NOT_FOUND: _ErrorReason.ValueType  # 5
     """There is no such reservation. Metadata: {"reservation_id": "ord_99018274a"}."""
     RESERVATION_ENDED: _ErrorReason.ValueType  # 6
-    """The reservation was released or has expired.
-    Metadata: {"reservation_id": "ord_99018274a", "status": "EXPIRED"}.
-    """
+    """The reservation was given up. Metadata: {"reservation_id": "ord_99018274a", "status": "RELEASED"}."""
     REQUEST_ID_REUSED: _ErrorReason.ValueType  # 7
     """The request_id came before with other content. Metadata: {"request_id": "delivery-17"}."""
+    STOCK_TOO_HIGH: _ErrorReason.ValueType  # 8
+    """An adjustment would bring more pieces than can be counted.
+    Metadata: {"product_id": "prod_7721", "delta": "1000000", "on_hand": "999999999"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why inventory refused, as the reason of a google.rpc.ErrorInfo. Messages may change, reasons do not."""
@@ -65,9 +67,11 @@ RESERVATION_EXISTS: ErrorReason.ValueType  # 4
 RESERVATION_NOT_FOUND: ErrorReason.ValueType  # 5
 """There is no such reservation. Metadata: {"reservation_id": "ord_99018274a"}."""
 RESERVATION_ENDED: ErrorReason.ValueType  # 6
-"""The reservation was released or has expired.
-Metadata: {"reservation_id": "ord_99018274a", "status": "EXPIRED"}.
-"""
+"""The reservation was given up. Metadata: {"reservation_id": "ord_99018274a", "status": "RELEASED"}."""
 REQUEST_ID_REUSED: ErrorReason.ValueType  # 7
 """The request_id came before with other content. Metadata: {"request_id": "delivery-17"}."""
+STOCK_TOO_HIGH: ErrorReason.ValueType  # 8
+"""An adjustment would bring more pieces than can be counted.
+Metadata: {"product_id": "prod_7721", "delta": "1000000", "on_hand": "999999999"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -103,7 +103,7 @@ Global___StockReserved: _TypeAlias = StockReserved  # noqa: Y015
 
 @_typing.final
 class StockCommitted(_message.Message):
-    """Reserved pieces left the stock for good."""
+    """Reserved pieces left the stock for good. Follows StockReleased when the hold had expired in between."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -197,8 +197,44 @@ class StockReleased(_message.Message):
 Global___StockReleased: _TypeAlias = StockReleased  # noqa: Y015
 
 @_typing.final
+class ReservationLapsed(_message.Message):
+    """An order was paid, but its hold had expired and its pieces are somebody else's now. Nothing was taken from the
+    stock; somebody has to wait for a delivery and commit again, or give the money back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LAPSED_AT_FIELD_NUMBER: _builtins.int
+    reservation_id: _builtins.str
+    """The reservation; for orders it is the order_id."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_reservation_pb2.ReservationLine]:
+        """What was to be committed."""
+
+    @_builtins.property
+    def lapsed_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        reservation_id: _builtins.str = ...,
+        lines: _abc.Iterable[_reservation_pb2.ReservationLine] | None = ...,
+        lapsed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lapsed_at", b"lapsed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lapsed_at", b"lapsed_at", "lines", b"lines", "reservation_id", b"reservation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservationLapsed: _TypeAlias = ReservationLapsed  # noqa: Y015
+
+@_typing.final
 class StockLow(_message.Message):
-    """The free pieces of a product fell to its threshold or below it. Sent once for each fall, not again until
+    """The free pieces of a product fell to the threshold or below it. Sent once for each fall, not again until
     they have been above it in between.
     """
 

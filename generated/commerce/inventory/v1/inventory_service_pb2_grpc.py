@@ -30,8 +30,9 @@ class InventoryServiceStub:
 
     on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
 
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
+    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out); see
+    Reservation.Status. Reserve, Commit and Release are named by the reservation_id, which the caller chooses:
+    a repeat changes nothing.
     """
 
     def __init__(self, channel):
@@ -72,8 +73,9 @@ class InventoryServiceServicer:
 
     on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
 
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
+    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out); see
+    Reservation.Status. Reserve, Commit and Release are named by the reservation_id, which the caller chooses:
+    a repeat changes nothing.
     """
 
     def GetStock(self, request, context):
@@ -94,6 +96,7 @@ class InventoryServiceServicer:
 
         Errors:
         - STOCK_TOO_LOW: fewer than -delta pieces are free; what is reserved cannot be taken away.
+        - STOCK_TOO_HIGH: more than 1,000,000,000 pieces would be on hand.
         - REQUEST_ID_REUSED: the request_id came before with other content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -104,24 +107,30 @@ class InventoryServiceServicer:
         """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
         undone by Release.
 
+        A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
+        overdue holds count as free.
+
         A repeat with the same lines answers with the reservation as it is, and does not prolong it.
 
         Errors:
         - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
         metadata names the first such line. Nothing is held.
         - RESERVATION_EXISTS: the reservation_id is in use with other lines.
+        - RESERVATION_ENDED: Release was called for this reservation_id before it was made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Commit(self, request, context):
-        """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too, as
-        long as the hold has not been taken away.
+        """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too: a
+        reservation that has EXPIRED takes its pieces again if all of them are still free.
 
         Errors:
         - RESERVATION_NOT_FOUND: there is no such reservation.
-        - RESERVATION_ENDED: it was RELEASED or has EXPIRED; its pieces may be somebody else's now.
+        - RESERVATION_ENDED: it was RELEASED.
+        - INSUFFICIENT_STOCK: it has EXPIRED and some of its pieces are somebody else's now; the metadata names the
+        first such line. Nothing is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +139,7 @@ class InventoryServiceServicer:
     def Release(self, request, context):
         """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
         on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-        afterwards nothing is kept under this id.
+        afterwards nothing is kept under this id, and nothing can be.
 
         Errors: none of its own.
         """
@@ -179,8 +188,9 @@ class InventoryService:
 
     on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
 
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
+    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out); see
+    Reservation.Status. Reserve, Commit and Release are named by the reservation_id, which the caller chooses:
+    a repeat changes nothing.
     """
 
     @staticmethod

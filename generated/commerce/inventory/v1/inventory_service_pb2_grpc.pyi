@@ -17,8 +17,9 @@ class InventoryServiceStub:
 
     on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
 
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
+    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out); see
+    Reservation.Status. Reserve, Commit and Release are named by the reservation_id, which the caller chooses:
+    a repeat changes nothing.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -36,11 +37,15 @@ class InventoryServiceStub:
 
     Errors:
     - STOCK_TOO_LOW: fewer than -delta pieces are free; what is reserved cannot be taken away.
+    - STOCK_TOO_HIGH: more than 1,000,000,000 pieces would be on hand.
     - REQUEST_ID_REUSED: the request_id came before with other content.
     """
     Reserve: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveRequest, _inventory_service_pb2.ReserveResponse]
     """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
     undone by Release.
+
+    A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
+    overdue holds count as free.
 
     A repeat with the same lines answers with the reservation as it is, and does not prolong it.
 
@@ -48,19 +53,22 @@ class InventoryServiceStub:
     - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
       metadata names the first such line. Nothing is held.
     - RESERVATION_EXISTS: the reservation_id is in use with other lines.
+    - RESERVATION_ENDED: Release was called for this reservation_id before it was made.
     """
     Commit: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CommitRequest, _inventory_service_pb2.CommitResponse]
-    """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too, as
-    long as the hold has not been taken away.
+    """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too: a
+    reservation that has EXPIRED takes its pieces again if all of them are still free.
 
     Errors:
     - RESERVATION_NOT_FOUND: there is no such reservation.
-    - RESERVATION_ENDED: it was RELEASED or has EXPIRED; its pieces may be somebody else's now.
+    - RESERVATION_ENDED: it was RELEASED.
+    - INSUFFICIENT_STOCK: it has EXPIRED and some of its pieces are somebody else's now; the metadata names the
+      first such line. Nothing is taken.
     """
     Release: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReleaseRequest, _inventory_service_pb2.ReleaseResponse]
     """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
     on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-    afterwards nothing is kept under this id.
+    afterwards nothing is kept under this id, and nothing can be.
 
     Errors: none of its own.
     """
@@ -70,8 +78,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
     on_hand - reserved is never below zero, whatever happens at once: nothing is oversold.
 
-    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out). Reserve,
-    Commit and Release are named by the reservation_id, which the caller chooses: a repeat changes nothing.
+    A reservation is HELD, then COMMITTED (paid), RELEASED (given up) or EXPIRED (its time ran out); see
+    Reservation.Status. Reserve, Commit and Release are named by the reservation_id, which the caller chooses:
+    a repeat changes nothing.
     """
 
     @_abc_1.abstractmethod
@@ -99,6 +108,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - STOCK_TOO_LOW: fewer than -delta pieces are free; what is reserved cannot be taken away.
+        - STOCK_TOO_HIGH: more than 1,000,000,000 pieces would be on hand.
         - REQUEST_ID_REUSED: the request_id came before with other content.
         """
 
@@ -111,12 +121,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
         undone by Release.
 
+        A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
+        overdue holds count as free.
+
         A repeat with the same lines answers with the reservation as it is, and does not prolong it.
 
         Errors:
         - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
           metadata names the first such line. Nothing is held.
         - RESERVATION_EXISTS: the reservation_id is in use with other lines.
+        - RESERVATION_ENDED: Release was called for this reservation_id before it was made.
         """
 
     @_abc_1.abstractmethod
@@ -125,12 +139,14 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.CommitRequest,
         context: _grpc.ServicerContext,
     ) -> _inventory_service_pb2.CommitResponse:
-        """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too, as
-        long as the hold has not been taken away.
+        """Takes the held pieces out of the stock for good, because they are paid. Works after expires_at too: a
+        reservation that has EXPIRED takes its pieces again if all of them are still free.
 
         Errors:
         - RESERVATION_NOT_FOUND: there is no such reservation.
-        - RESERVATION_ENDED: it was RELEASED or has EXPIRED; its pieces may be somebody else's now.
+        - RESERVATION_ENDED: it was RELEASED.
+        - INSUFFICIENT_STOCK: it has EXPIRED and some of its pieces are somebody else's now; the metadata names the
+          first such line. Nothing is taken.
         """
 
     @_abc_1.abstractmethod
@@ -141,7 +157,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _inventory_service_pb2.ReleaseResponse:
         """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
         on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-        afterwards nothing is kept under this id.
+        afterwards nothing is kept under this id, and nothing can be.
 
         Errors: none of its own.
         """

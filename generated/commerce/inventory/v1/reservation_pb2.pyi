@@ -44,7 +44,9 @@ class Reservation(_message.Message):
         """Its time ran out and the pieces were taken away."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """Where a reservation stands. It only moves on: HELD to one of the others, COMMITTED to RELEASED."""
+        """Where a reservation stands. It only moves on: HELD to one of the others, COMMITTED to RELEASED, and EXPIRED
+        to COMMITTED if the pieces are still there.
+        """
 
     STATUS_UNSPECIFIED: Reservation.Status.ValueType  # 0
     """Never sent."""
@@ -71,7 +73,7 @@ class Reservation(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Until then the pieces are certainly kept; soon after, a reservation still HELD becomes EXPIRED."""
+        """Until then the pieces are certainly kept; later, a reservation still HELD may become EXPIRED at any time."""
 
     def __init__(
         self,

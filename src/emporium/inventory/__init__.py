@@ -1,0 +1,1 @@
+"""How many pieces there are, and for whom they are kept."""
