@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,12 @@ class Home:
             return None
 
     def make_socket_folder(self) -> Path:
-        """A folder that only the account may enter, with a path short enough for a Unix socket."""
+        """An empty folder that only the account may enter, its path short enough for a Unix socket."""
         beside = self.folder / "run"
+        if beside.exists():  # a killed server's lock counts as held until somebody reaps the server
+            shutil.rmtree(beside)
         if len(os.fsencode(beside / _SOCKET)) <= _LONGEST_SOCKET_PATH:
-            beside.mkdir(mode=0o700, exist_ok=True)
+            beside.mkdir(mode=0o700)
             self.account.owns(beside)
             return beside
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_SOCKETS))
