@@ -27,7 +27,7 @@ class SettingsError(Exception):
 
 
 def variable_of(path: Sequence[object]) -> str:
-    """The environment variable of the setting at `path`, such as `("payments", "webhook_secret")`."""
+    """The environment variable of the setting at ``path``, such as ``("payments", "webhook_secret")``."""
     return PREFIX + _SEPARATOR.join(str(name).upper() for name in path)
 
 
@@ -41,7 +41,7 @@ class Sources(NamedTuple):
 
     @classmethod
     def read(cls, environment: Mapping[str, str], folder: Path) -> Self:
-        """Find the TOML table that applies in `folder`. Raises SettingsError when it cannot be read."""
+        """Find the TOML table that applies in ``folder``. Raises SettingsError when it cannot be read."""
         named = environment.get(CONFIG_VARIABLE)
         if named:
             return cls(environment, _toml(folder / named, f"{CONFIG_VARIABLE}={named}"), named)
@@ -136,7 +136,7 @@ def _first_unknown(kind: object, path: Sequence[str]) -> _Unknown | None:
 
 
 def _fields(kind: object) -> dict[str, object] | None:
-    """What may stand below a value of this type: names, `*` for any name; None when that is not ours to say."""
+    """What may stand below a value of this type: names, ``*`` for any name; None when that is not ours to say."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
     if kind is Any or kind is dict:

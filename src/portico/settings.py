@@ -1,9 +1,9 @@
 """Settings: read once, before anything starts, and never changed afterwards.
 
 Three sources, the later one wins: the defaults below, one TOML file, the environment. The file is
-the one that `PORTICO_CONFIG` names, else `portico.toml` in the working folder, else the table
-`[tool.portico]` of the working folder's `pyproject.toml`. A variable is `PORTICO_` and the setting's
-name in capitals; `__` steps into a module's section:
+the one that ``PORTICO_CONFIG`` names, else ``portico.toml`` in the working folder, else the table
+``[tool.portico]`` of the working folder's ``pyproject.toml``. A variable is ``PORTICO_`` and the setting's
+name in capitals; ``__`` steps into a module's section:
 
     [payments]                           PORTICO_PAYMENTS__WEBHOOK_SECRET=whsec_demo
     webhook_secret = "whsec_demo"
@@ -30,10 +30,10 @@ __all__ = ["SettingRow", "Settings", "SettingsError", "find_app"]
 
 
 class SettingRow(NamedTuple):
-    """One setting, for a reader: a line of `portico check` and of the documentation."""
+    """One setting, for a reader: a line of ``portico check`` and of the documentation."""
 
     name: str
-    """As in TOML; `section.name` inside a section."""
+    """As in TOML; ``section.name`` inside a section."""
     variable: str
     default: str
     """Empty when there is none."""
@@ -41,7 +41,7 @@ class SettingRow(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """What the kernel can be told. The constructor takes values alone: only `load` reads the sources."""
+    """What the kernel can be told. The constructor takes values alone: only ``load`` reads the sources."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def for_modules(cls, sections: Mapping[str, type[BaseModel]]) -> type[Self]:
-        """These settings with one section per module, such as `{"payments": PaymentsSettings}`.
+        """These settings with one section per module, such as ``{"payments": PaymentsSettings}``.
 
         Raises ValueError when a section is not frozen or has the name of a kernel setting.
         """
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     ) -> Self:
         """Read every source: by default the environment of the process and the working folder.
 
-        What is `chosen`, such as on a command line, comes before all of them.
+        What is ``chosen``, such as on a command line, comes before all of them.
         Raises SettingsError that names every missing, misspelt or unusable setting, one a line.
         """
         sources = _sources(environment, folder)
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         return self
 
     def section(self, name: str) -> BaseModel:
-        """The section of module `name`. Raises KeyError when the module has none."""
+        """The section of module ``name``. Raises KeyError when the module has none."""
         if name not in _sections(type(self)):
             raise KeyError(name)
         section: BaseModel = getattr(self, name)
@@ -199,9 +199,9 @@ class Settings(BaseSettings):
 
 
 def find_app(*, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
-    """The setting `app` alone, which must be known before the modules and so the sections are.
+    """The setting ``app`` alone, which must be known before the modules and so the sections are.
 
-    Raises SettingsError when no source has it or when it is not `package.module:attribute`.
+    Raises SettingsError when no source has it or when it is not ``package.module:attribute``.
     """
     app = _sources(environment, folder).merged(Settings).get("app")
     try:

@@ -1,13 +1,13 @@
 """Rules about single names in Python files, which a check of imports between modules cannot see.
 
-- The environment is read in `portico/settings.py` alone: elsewhere a setting would have no name, no
+- The environment is read in ``portico/settings.py`` alone: elsewhere a setting would have no name, no
   documentation and no check.
-- The time of day is asked in `portico/clock.py` alone: elsewhere a test could not set it.
-- A module uses a foreign contract only when its `module.py` imports from it too, so that the
-  manifest tells all that the module depends on. Events are free to react to: `reactions.py` may
-  import any `events_pb2`.
+- The time of day is asked in ``portico/clock.py`` alone: elsewhere a test could not set it.
+- A module uses a foreign contract only when its ``module.py`` imports from it too, so that the
+  manifest tells all that the module depends on. Events are free to react to: ``reactions.py`` may
+  import any ``events_pb2``.
 
-Run it as `python -m portico.check.sources src`; it prints one finding a line.
+Run it as ``python -m portico.check.sources src``; it prints one finding a line.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _CONTRACT = re.compile(
 
 
 def findings(root: Path) -> list[str]:
-    """Everything that breaks a rule below `root`, one sentence each, sorted by file and line."""
+    """Everything that breaks a rule below ``root``, one sentence each, sorted by file and line."""
     found: list[str] = []
     for path in sorted(root.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"), str(path))
@@ -75,7 +75,7 @@ def findings(root: Path) -> list[str]:
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for: `dt` for `datetime.datetime`."""
+    """What each imported name stands for: ``dt`` for ``datetime.datetime``."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -21,11 +21,11 @@ class LineStream:
     When the reader of a pipe or a terminal stops reading, a tenth of a second is spent waiting for
     it, once. After that lines are dropped until there is room again; then a line says how many are
     missing. There is no queue and no thread: but for the one line that may be half-way through when
-    the reader stops, what `write` accepted survives a `kill -9` of this process.
+    the reader stops, what ``write`` accepted survives a ``kill -9`` of this process.
     """
 
     def __init__(self, descriptor: int, *, gap: Callable[[int], bytes]) -> None:
-        """`gap(n)` makes the line that says that n lines are missing."""
+        """``gap(n)`` makes the line that says that n lines are missing."""
         self._descriptor = descriptor
         self._gap = gap
         self._poll = select.poll()

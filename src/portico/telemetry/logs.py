@@ -1,9 +1,9 @@
 """Log lines: one JSON object a line on stderr, or text for a person at a terminal.
 
-Every line carries `timestamp`, `level`, `event` and `logger`; a line written inside a call also its
-`module`, `method`, `request_id` and `trace_id`. What libraries log through the standard library
-takes the same way out. Secrets and personal data are removed (`portico.telemetry.redaction`), and a
-reader that stops reading does not stop the program (`LineStream`).
+Every line carries ``timestamp``, ``level``, ``event`` and ``logger``; a line written inside a call also its
+``module``, ``method``, ``request_id`` and ``trace_id``. What libraries log through the standard library
+takes the same way out. Secrets and personal data are removed (``portico.telemetry.redaction``), and a
+reader that stops reading does not stop the program (``LineStream``).
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ class Logger:
             _output.emit("warning", self.name, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Something failed that somebody must look at; `exc_info` takes the exception, or True."""
+        """Something failed that somebody must look at; ``exc_info`` takes the exception, or True."""
         _output.emit("error", self.name, event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
-        """As `error`, with the exception that is being handled."""
+        """As ``error``, with the exception that is being handled."""
         _output.emit("error", self.name, event, {"exc_info": True, **fields})
 
 
 def logger(name: str) -> Logger:
-    """A logger for one Python module, best made at its top; it obeys later calls of `configure`."""
+    """A logger for one Python module, best made at its top; it obeys later calls of ``configure``."""
     return Logger(name)
 
 
@@ -88,7 +88,7 @@ def configure(
 ) -> None:
     """Set the process's one log output; a later call replaces it.
 
-    `auto` is text when the descriptor is a terminal. Until the first call, warnings and errors go to
+    ``auto`` is text when the descriptor is a terminal. Until the first call, warnings and errors go to
     stderr as JSON.
     """
     global _output  # noqa: PLW0603  # a process has one stderr, and libraries log without asking us

@@ -41,11 +41,11 @@ _log = logger(__name__)
 
 
 class MethodMetrics:
-    """The calls of one method by one caller over one transport; ask `Metrics.method` for it.
+    """The calls of one method by one caller over one transport; ask ``Metrics.method`` for it.
 
-    `observe` takes no lock. Under the GIL CPython changes threads only where a function is entered,
+    ``observe`` takes no lock. Under the GIL CPython changes threads only where a function is entered,
     where a call returns and where a loop jumps back. None of these lies between the read and the
-    write of one `+= 1` here, so no increment is lost. A test drives it from several threads and
+    write of one ``+= 1`` here, so no increment is lost. A test drives it from several threads and
     would fail on a build where this is not so. A scrape may see a call in one series and not yet in
     the other; the next one sees it in both.
     """
@@ -96,7 +96,7 @@ class Metrics:
     def method(self, *, module: str, method: str, caller: str, transport: str) -> MethodMetrics:
         """The series of one method for one caller over one transport; the same object every time.
 
-        `caller` is empty for calls from outside; `transport` is `local` or `remote`.
+        ``caller`` is empty for calls from outside; ``transport`` is ``local`` or ``remote``.
         """
         key = (module, method, caller, transport)
         return self._methods.setdefault(
@@ -104,7 +104,7 @@ class Metrics:
         )
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
-        """Publish what `read` answers at each scrape, such as the connections in use of a pool.
+        """Publish what ``read`` answers at each scrape, such as the connections in use of a pool.
 
         Call it again with other labels for a further series. Raises ValueError when the same series
         exists, or the name with other label names.
@@ -112,7 +112,7 @@ class Metrics:
         self._add(GaugeMetricFamily, name, meaning, read, labels)
 
     def counter(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
-        """As `gauge`, for a number that only grows; `name` is without `_total`, which is added."""
+        """As ``gauge``, for a number that only grows; ``name`` is without ``_total``, which is added."""
         self._add(CounterMetricFamily, name, meaning, read, labels)
 
     def render(self) -> tuple[bytes, str]:

@@ -44,7 +44,7 @@ _SPELLED = (str, Enum, BaseException, date, timedelta, Decimal, UUID, PurePath)
 
 
 def scrubbed(value: object, *, depth: int = 0) -> object:
-    """`value` as plain data that is safe to log.
+    """``value`` as plain data that is safe to log.
 
     Values under a telling key are replaced; so are secrets recognised inside a text. Texts end after
     8,192 characters, collections after 100 items. Of any other object only its type is shown: a

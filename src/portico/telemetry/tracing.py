@@ -1,4 +1,4 @@
-"""Trace ids, and the `traceparent` header that carries them (W3C Trace Context, level 1)."""
+"""Trace ids, and the ``traceparent`` header that carries them (W3C Trace Context, level 1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAMPLED = 1
 
 
 class TraceParent(NamedTuple):
-    """Where in which trace a call comes from; `str` of it is the header's value."""
+    """Where in which trace a call comes from; ``str`` of it is the header's value."""
 
     trace_id: str
     """32 lower-case hex digits, never all zero."""
@@ -47,10 +47,10 @@ class TraceParent(NamedTuple):
 
 
 def new_trace_id(*, random_bits: Callable[[int], int] = random.getrandbits) -> str:
-    """32 hex digits; `random_bits(n)` draws an integer of n bits."""
+    """32 hex digits; ``random_bits(n)`` draws an integer of n bits."""
     return f"{random_bits(128) or 1:032x}"
 
 
 def new_span_id(*, random_bits: Callable[[int], int] = random.getrandbits) -> str:
-    """16 hex digits; `random_bits(n)` draws an integer of n bits."""
+    """16 hex digits; ``random_bits(n)`` draws an integer of n bits."""
     return f"{random_bits(64) or 1:016x}"
