@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ _VERSION_TABLE = "alembic_version"
 _LOCK = int.from_bytes(b"portico")  # any number, as long as every program takes the same
 _FILE = re.compile(r"(\d{4})_\w+\.py")
 _MODULE = re.compile(r"[a-z][a-z0-9_]*")
+_alembic = threading.Lock()  # its ``op`` is one for the whole process
 
 
 class MigrationError(RuntimeError):
@@ -211,7 +213,7 @@ def _run(connection: Connection, module: str, folder: Path, steps: Sequence[Migr
     connection.exec_driver_sql(f'SET search_path = "{module}"')
     connection.commit()
     try:
-        with environment:
+        with _alembic, environment:
             environment.configure(
                 connection=connection,
                 version_table=_VERSION_TABLE,
