@@ -126,7 +126,7 @@ def claim(session: Connection, request: Request, *, order_id: str) -> None:
         "order_id": order_id,
     }
     noted = postgres_insert(requests).values(row).on_conflict_do_nothing()
-    if session.execute(noted).rowcount == 0:
+    if session.execute(noted.returning(requests.c.order_id)).one_or_none() is None:
         earlier = answered(session, request)
         if earlier is None or earlier[1] != request.fingerprint:
             raise model.request_id_reused(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from emporium.orders.model import Order, Request
 
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MINOR_PER_UNIT = 100
 _NANOS_PER_MINOR = 10_000_000
 
@@ -209,7 +211,8 @@ def position_of(token: str, *, customer_id: str) -> Position | None:
         padded = token + "=" * (-len(token) % 4)
         owner, seconds, order_id = json.loads(base64.urlsafe_b64decode(padded))
         position = Position(datetime.fromtimestamp(seconds, UTC), order_id)
-        if page_token(position, customer_id=owner) == token and owner == customer_id:
+        ours = page_token(position, customer_id=owner) == token and _ID.fullmatch(order_id)
+        if ours and owner == customer_id:
             return position
     except (ValueError, TypeError, AttributeError, OverflowError, OSError):
         pass  # not ours: told below, like a token of another list
