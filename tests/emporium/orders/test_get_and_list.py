@@ -18,7 +18,7 @@ Shop = Any  # as in conftest
 def pages(shop: Shop, user: str, *roles: str, size: int, **request: Any) -> list[list[str]]:
     found, token = [], ""
     while True:
-        page = shop.list(user, *roles, page_size=size, page_token=token, **request)
+        page = shop.listed(user, *roles, page_size=size, page_token=token, **request)
         found.append([order.order_id for order in page.orders])
         token = page.next_page_token
         if not token:
@@ -68,7 +68,7 @@ def test_a_list_has_the_newest_first(shop: Shop, customer: str) -> None:
         ids.append(shop.place(customer).order_id)
         shop.clock.advance(seconds=1)
 
-    listed = shop.list(customer)
+    listed = shop.listed(customer)
 
     assert [order.order_id for order in listed.orders] == ids[::-1]
     assert listed.orders[0] == shop.get(customer, ids[-1])
@@ -76,7 +76,7 @@ def test_a_list_has_the_newest_first(shop: Shop, customer: str) -> None:
 
 
 def test_somebody_who_has_ordered_nothing_has_an_empty_list(shop: Shop, customer: str) -> None:
-    assert shop.list(customer) == rpc.ListOrdersResponse()
+    assert shop.listed(customer) == rpc.ListOrdersResponse()
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6])
@@ -94,10 +94,10 @@ def test_pages_show_every_order_once_and_in_order(counter: Shop, customer: str, 
 
 def test_an_order_placed_between_two_pages_disturbs_neither(counter: Shop, customer: str) -> None:
     ids = [counter.place(customer).order_id for _ in range(4)]
-    first = counter.list(customer, page_size=2)
+    first = counter.listed(customer, page_size=2)
     counter.place(customer)
 
-    second = counter.list(customer, page_size=2, page_token=first.next_page_token)
+    second = counter.listed(customer, page_size=2, page_token=first.next_page_token)
 
     assert [order.order_id for order in [*first.orders, *second.orders]] == ids[::-1]
     assert second.next_page_token == ""
@@ -123,8 +123,8 @@ def test_a_page_holds_twenty_unless_asked_and_never_more_than_a_hundred(
     for _ in range(101):
         counter.place(customer)
 
-    assert len(counter.list(customer).orders) == 20
-    assert len(counter.list(customer, page_size=1000).orders) == 100
+    assert len(counter.listed(customer).orders) == 20
+    assert len(counter.listed(customer, page_size=1000).orders) == 100
 
 
 def test_administrators_list_everybodys_orders_or_those_of_one(
@@ -133,8 +133,8 @@ def test_administrators_list_everybodys_orders_or_those_of_one(
     other = counter.new_customer()
     mine, theirs = counter.place(customer).order_id, counter.place(other).order_id
 
-    everybody = counter.list("usr_admin", "admin", page_size=2)
-    one = counter.list("usr_admin", "admin", customer_id=customer)
+    everybody = counter.listed("usr_admin", "admin", page_size=2)
+    one = counter.listed("usr_admin", "admin", customer_id=customer)
 
     assert [order.order_id for order in everybody.orders] == [theirs, mine]
     assert [order.order_id for order in one.orders] == [mine]
@@ -142,7 +142,7 @@ def test_administrators_list_everybodys_orders_or_those_of_one(
 
 def test_nobody_lists_somebody_elses_orders(shop: Shop, customer: str) -> None:
     with pytest.raises(StatusError) as refusal:
-        shop.list("usr_thief", customer_id=customer)
+        shop.listed("usr_thief", customer_id=customer)
 
     assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert refusal.value.reason == "CUSTOMER_MISMATCH"
@@ -151,24 +151,24 @@ def test_nobody_lists_somebody_elses_orders(shop: Shop, customer: str) -> None:
 def test_naming_oneself_lists_the_same(counter: Shop, customer: str) -> None:
     counter.place(customer)
 
-    assert counter.list(customer, customer_id=customer) == counter.list(customer)
+    assert counter.listed(customer, customer_id=customer) == counter.listed(customer)
 
 
 def test_a_token_of_another_list_is_refused(shop: Shop, customer: str) -> None:
     for _ in range(2):
         shop.place(customer)
-    token = shop.list(customer, page_size=1).next_page_token
+    token = shop.listed(customer, page_size=1).next_page_token
 
     for user, roles, asked in (("usr_other", (), ""), ("usr_admin", ("admin",), "")):
         with pytest.raises(StatusError) as refusal:
-            shop.list(user, *roles, page_token=token, customer_id=asked)
+            shop.listed(user, *roles, page_token=token, customer_id=asked)
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert refusal.value.reason == "PAGE_TOKEN_INVALID"
 
 
 def test_a_page_of_less_than_nothing_is_refused(counter: Shop, customer: str) -> None:
     with pytest.raises(StatusError) as refusal:
-        counter.list(customer, page_size=-1)
+        counter.listed(customer, page_size=-1)
 
     assert [each.field for each in refusal.value.violations] == ["page_size"]
 
@@ -187,7 +187,7 @@ def test_what_was_listed_is_what_is_got(counter: Shop, customer: str) -> None:
     order_id = counter.place(customer, items={"prod_lamp": 2, "prod_cent": 7}).order_id
     counter.cancel(customer, order_id)
 
-    (listed,) = counter.list(customer).orders
+    (listed,) = counter.listed(customer).orders
 
     assert listed == counter.get(customer, order_id)
     assert listed.status == Order.CANCELLED

@@ -33,7 +33,7 @@ def test_a_quote_names_every_line_and_the_exact_total(shop: Shop, customer: str)
     assert quote.items[1].unit_price == Money(currency_code="USD", units=74, nanos=990_000_000)
     assert quote.total == Money(currency_code="USD", units=181, nanos=480_000_000)
     assert quote.total_amount == 181.48
-    assert shop.list(customer).orders == []
+    assert shop.listed(customer).orders == []
 
 
 def test_an_order_is_answered_in_short_and_kept_whole(shop: Shop, customer: str) -> None:
@@ -102,7 +102,7 @@ def test_without_a_request_id_each_call_is_another_order(shop: Shop, customer: s
     first, second = shop.place(customer), shop.place(customer)
 
     assert first.order_id < second.order_id
-    assert len(shop.list(customer).orders) == 2
+    assert len(shop.listed(customer).orders) == 2
 
 
 def test_the_same_request_gets_the_same_answer_and_orders_nothing_more(
@@ -113,7 +113,7 @@ def test_the_same_request_gets_the_same_answer_and_orders_nothing_more(
     again = shop.place(customer, request_id="basket-42")
 
     assert again == first
-    assert len(shop.list(customer).orders) == 1
+    assert len(shop.listed(customer).orders) == 1
     assert len(shop.told(OrderPlaced, first.order_id)) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_request_id_with_other_content_is_refused(
     assert refusal.value.code() is grpc.StatusCode.ALREADY_EXISTS
     assert refusal.value.reason == "REQUEST_ID_REUSED"
     assert refusal.value.metadata == {"request_id": "basket-42"}
-    assert len(shop.list(customer).orders) == 1
+    assert len(shop.listed(customer).orders) == 1
 
 
 def test_two_customers_may_use_one_request_id(counter: Shop, customer: str) -> None:
@@ -159,7 +159,7 @@ def test_the_same_request_sixteen_times_at_once_is_one_order(counter: Shop, cust
         answers = [future.result() for future in futures]
 
     assert all(answer == answers[0] for answer in answers)
-    assert len(counter.list(customer).orders) == 1
+    assert len(counter.listed(customer).orders) == 1
 
 
 def test_of_two_contents_at_once_under_one_request_id_one_is_placed(
@@ -176,7 +176,7 @@ def test_of_two_contents_at_once_under_one_request_id_one_is_placed(
         answers = list(pool.map(place, range(1, 9)))
 
     assert answers.count("REQUEST_ID_REUSED") == 7
-    assert len(counter.list(customer).orders) == 1
+    assert len(counter.listed(customer).orders) == 1
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_a_module_refuses_reaches_the_customer_and_leaves_nothing(
         shop.place(customer, request_id="basket-42", **changed)
 
     assert (refusal.value.code(), refusal.value.reason) == (code, reason)
-    assert shop.list(customer).orders == []
+    assert shop.listed(customer).orders == []
     assert shop.query(events) == [before]
     assert shop.place(customer, request_id="basket-42").status == Order.CREATED
 
@@ -236,7 +236,7 @@ def test_nobody_orders_for_somebody_else(shop: Shop, customer: str) -> None:
     assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert refusal.value.reason == "CUSTOMER_MISMATCH"
     assert refusal.value.metadata == {"customer_id": customer}
-    assert shop.list(customer).orders == []
+    assert shop.listed(customer).orders == []
 
 
 def test_an_administrator_orders_for_anybody(shop: Shop, customer: str) -> None:
