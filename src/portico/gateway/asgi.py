@@ -1,0 +1,219 @@
+"""The gateway as an ASGI application: bodies and streams under limits, calls in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from portico.gateway.exchange import Request
+from portico.gateway.headers import request_id_of
+from portico.gateway.probes import ALIVE, alive
+from portico.gateway.problem import refuse
+from portico.gateway.stream import Stream
+from portico.gateway.workers import OverloadedError, in_own_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from portico.gateway.exchange import Headers, Response
+    from portico.gateway.gateway import Gateway
+    from portico.gateway.limits import Limits
+    from portico.gateway.workers import Workers
+
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[None]]
+
+_CLOSE = ("connection", "close")
+_STREAM_THREAD = "portico-http-stream"
+
+
+class Application:
+    """Reads the request, has it answered in a thread, and sends the answer.
+
+    A streamed answer has a thread of its own, so that calls do not wait for it.
+    """
+
+    def __init__(self, gateway: Gateway, *, workers: Workers) -> None:
+        self._gateway = gateway
+        self._limits = gateway.limits
+        self._workers = workers
+        self._streaming = 0
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        headers = [
+            (key.decode("latin-1"), value.decode("latin-1")) for key, value in scope["headers"]
+        ]
+        try:
+            body = await _read_body(headers, receive, self._limits)
+            request = Request(
+                method=scope["method"],
+                path=scope["raw_path"].decode("ascii"),
+                query=scope["query_string"].decode("latin-1"),
+                headers=headers,
+                body=body,
+            )
+            answer = await self._answer(request)
+            if isinstance(answer, Stream):
+                await self._stream(answer, receive, send)
+                return
+        except _Refused as refused:
+            answer = refused.args[0]
+        except OverloadedError:
+            answer = _unavailable(headers, "OVERLOADED", "too much to do; try again")
+        except asyncio.CancelledError:  # the server ends and has waited long enough
+            answer = _unavailable(headers, "STOPPING", "this server is going away; try again")
+        except _Gone:
+            return
+        await _send(answer, send)
+
+    async def _answer(self, request: Request) -> Response | Stream:
+        if request.path == ALIVE and request.method in {"GET", "HEAD"}:
+            return alive()  # also when every thread is busy
+        return await self._workers.run(self._gateway.dispatch, request)
+
+    async def _stream(self, stream: Stream, receive: Receive, send: Send) -> None:
+        """Carry one streamed answer to its end, or until its client goes away."""
+        if self._streaming >= self._limits.streams:
+            raise OverloadedError
+        self._streaming += 1
+        try:
+            response = await in_own_thread(Stream.begin, stream, name=_STREAM_THREAD)
+            if response.chunks is None:
+                await _send(response, send)
+            else:
+                await self._carry(response, receive, send)
+        finally:
+            self._streaming -= 1
+
+    async def _carry(self, response: Response, receive: Receive, send: Send) -> None:
+        assert response.chunks is not None  # noqa: S101  # the caller has looked
+        await send(_start(response))
+        pump = _Pump(send, asyncio.get_running_loop(), self._limits.send_seconds)
+        sent = asyncio.ensure_future(in_own_thread(pump.run, response.chunks, name=_STREAM_THREAD))
+        gone = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait({gone, sent}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            response.close()
+        if await sent:
+            await send({"type": "http.response.body", "body": b""})
+
+
+class _Pump:
+    """Carries chunks from a blocking iterator to the loop, no faster than the client reads."""
+
+    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._send = send
+        self._loop = loop
+        self._seconds = seconds
+
+    def run(self, chunks: Iterator[bytes]) -> bool:
+        """Send everything; False when the client does not read any more."""
+        for chunk in chunks:
+            message = {"type": "http.response.body", "body": chunk, "more_body": True}
+            sending = asyncio.run_coroutine_threadsafe(self._sent(message), self._loop)
+            try:
+                sending.result()
+            except (TimeoutError, CancelledError):
+                return False
+        return True
+
+    async def _sent(self, message: dict[str, Any]) -> None:
+        async with asyncio.timeout(self._seconds):
+            await self._send(message)
+
+
+class _Refused(Exception):  # noqa: N818  # carries the answer
+    """The request is answered before it is whole."""
+
+
+class _Gone(Exception):  # noqa: N818  # nobody to answer
+    """The client went away."""
+
+
+async def _read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+    """The whole body, or ``_Refused``: too large, too slow.
+
+    Too large a body is read to its end, up to a ceiling, and thrown away: a client that is still
+    sending would not read the answer.
+    """
+    length = next((value for key, value in headers if key == "content-length"), None)
+    if length is None and not any(key == "transfer-encoding" for key, _ in headers):
+        return b""
+    expects = any(key == "expect" for key, _ in headers)
+    if length is not None and int(length) > limits.body_bytes and expects:
+        raise _Refused(_too_large(headers, limits))
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _collect(headers, receive, limits)
+    except TimeoutError:
+        text = f"the body may take {limits.body_seconds:g} seconds"
+        raise _Refused(
+            refuse(
+                408, grpc.StatusCode.DEADLINE_EXCEEDED, "BODY_TOO_SLOW", text, _id(headers), _CLOSE
+            )
+        ) from None
+
+
+async def _collect(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= limits.body_bytes:
+            chunks.append(chunk)
+        elif size > limits.body_bytes * _THROWN_AWAY:
+            raise _Refused(_too_large(headers, limits))
+        else:
+            chunks.clear()
+        if not message.get("more_body"):
+            break
+    if size > limits.body_bytes:
+        raise _Refused(_too_large(headers, limits))
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+_THROWN_AWAY = 32
+"""How many times the limit is read before the connection is cut."""
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(response: Response, send: Send) -> None:
+    await send(_start(response))
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _start(response: Response) -> dict[str, Any]:
+    headers = [(key.encode("ascii"), value.encode("latin-1")) for key, value in response.headers]
+    if response.chunks is None and response.status != 204:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def _too_large(headers: Headers, limits: Limits) -> Response:
+    text = f"the body may take {limits.body_bytes} bytes"
+    return refuse(
+        413, grpc.StatusCode.INVALID_ARGUMENT, "BODY_TOO_LARGE", text, _id(headers), _CLOSE
+    )
+
+
+def _unavailable(headers: Headers, reason: str, text: str) -> Response:
+    return refuse(
+        503, grpc.StatusCode.UNAVAILABLE, reason, text, _id(headers), ("retry-after", "1"), _CLOSE
+    )
+
+
+def _id(headers: Headers) -> str:
+    return request_id_of(headers)

@@ -1,0 +1,156 @@
+"""One HTTP/1.1 connection, with limits on what uvicorn leaves open: the head of a request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from portico.gateway.problem import refuse
+
+if TYPE_CHECKING:
+    from portico.gateway.exchange import Response
+    from portico.gateway.limits import Limits
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class _Refused(Exception):  # noqa: N818  # goes through the parser, back to the connection
+    """The head of the request is over a limit."""
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Counts connections, and the bytes, lines and seconds of a request's head.
+
+    The parser keeps what it is given until a header is complete; so bytes are counted as they come
+    in. What is refused is answered with ``google.rpc.Status``, and the connection is closed.
+    """
+
+    limits: Limits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._refusal: Response | None = None
+
+    @classmethod
+    def bounded_by(cls, limits: Limits) -> type[BoundedConnection]:
+        """The class with its limits, as uvicorn wants it: it makes the instances."""
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._end(
+                refuse(503, grpc.StatusCode.UNAVAILABLE, "TOO_MANY_CONNECTIONS",
+                       "too many connections; try again", "", ("retry-after", "1"))
+            )  # fmt: skip
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._expect_head()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > self.limits.head_bytes:
+            self._end(_too_large(self.limits))
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._seen_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.limits.target_bytes:
+            self._refuse(
+                refuse(414, _INVALID, "TARGET_TOO_LONG",
+                       f"path and query may take {self.limits.target_bytes} bytes", "")
+            )  # fmt: skip
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._seen_bytes += len(name) + len(value)
+        if self._seen_bytes > self.limits.head_bytes or len(self.headers) > self.limits.headers:
+            self._refuse(_too_large(self.limits))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._cancel_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser gives up."""
+        self._end(
+            self._refusal or refuse(400, _INVALID, "MALFORMED_HTTP", "this is not HTTP/1.1", "")
+        )
+
+    # Ending
+
+    def _refuse(self, response: Response) -> None:
+        self._refusal = response
+        raise _Refused
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_too_slow)
+
+    def _head_too_slow(self) -> None:
+        if self._head_bytes:
+            self._end(
+                refuse(408, grpc.StatusCode.DEADLINE_EXCEEDED, "HEAD_TOO_SLOW",
+                       f"a request's head may take {self.limits.head_seconds:g} seconds", "")
+            )  # fmt: skip
+        else:
+            self.transport.close()
+
+    def _cancel_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end(self, response: Response) -> None:
+        """Answer and close; a request that is still being served gets its own answer first."""
+        self._cancel_timer()
+        if (
+            self.cycle and not self.cycle.response_complete
+        ):  # uvicorn's own test: None before the first
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if not self.transport.is_closing():
+            self.transport.write(_written(response))
+        self.transport.close()
+
+
+def _too_large(limits: Limits) -> Response:
+    text = f"a request's head may take {limits.head_bytes} bytes and {limits.headers} headers"
+    return refuse(431, _INVALID, "HEAD_TOO_LARGE", text, "")
+
+
+def _written(response: Response) -> bytes:
+    """The whole answer as it goes over the wire."""
+    lines = [f"HTTP/1.1 {response.status} "]
+    lines += [f"{name}: {value}" for name, value in response.headers if value]
+    lines += [f"content-length: {len(response.body)}", "connection: close", "", ""]
+    return "\r\n".join(lines).encode("ascii") + response.body

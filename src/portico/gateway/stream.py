@@ -1,0 +1,93 @@
+"""A server's stream of messages as newline-delimited JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from portico.errors import internal
+from portico.gateway import problem
+from portico.gateway.codec import UnprintableError
+from portico.gateway.exchange import Response
+from portico.gateway.kinds import descriptor_of
+from portico.rpc.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from google.protobuf.message import Message
+
+    from portico.errors import StatusError
+    from portico.gateway.answer import Written
+
+_LINES = "application/x-ndjson"
+_JSON = "application/json"
+
+
+class Stream:
+    """A call whose answer comes in pieces: one line of JSON for each message.
+
+    An error before the first message is an answer as any other. A later one is the last line,
+    ``{"error": {"code": …, "message": …, "details": […]}}``: the HTTP status has been sent by then.
+    The raw bodies of a stream of ``google.api.HttpBody`` follow each other as they are.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., object],
+        message: Message,
+        timeout: float,
+        metadata: list[tuple[str, str]],
+        answer: Callable[[Message], Written],
+        request_id: str,
+    ) -> None:
+        self._call = call
+        self._message = message
+        self._timeout = timeout
+        self._metadata = metadata
+        self._answer = answer
+        self._request_id = request_id
+
+    def begin(self) -> Response:
+        """Make the call and wait for its first message, or its end."""
+        request_id = ("x-request-id", self._request_id)
+        try:
+            messages = self._call(self._message, timeout=self._timeout, metadata=self._metadata)
+            first = next(messages, None)  # type: ignore[call-overload]  # a stub's stream
+            if first is None:
+                empty = [("content-type", _LINES), *problem.JSON_HEADERS[1:], request_id]
+                return Response(200, empty)
+            body, headers = self._answer(first)
+        except grpc.RpcError as error:
+            return self._refusal(from_rpc_error(error))
+        except UnprintableError as failure:
+            messages.cancel()  # type: ignore[attr-defined]
+            return self._refusal(internal("UNPRINTABLE", str(failure)))
+        lines = headers[0][1] == _JSON
+        kind = ("content-type", _LINES if lines else headers[0][1])
+        chunks = self._chunks(body, messages, lines=lines)  # type: ignore[arg-type]
+        return Response(
+            200,
+            [kind, *headers[1:], request_id],
+            chunks=chunks,
+            close=messages.cancel,  # type: ignore[attr-defined]
+        )
+
+    def _chunks(self, first: bytes, messages: Iterator[Message], *, lines: bool) -> Iterator[bytes]:
+        end = b"\n" if lines else b""
+        yield first + end
+        try:
+            for message in messages:
+                yield self._answer(message)[0] + end
+        except grpc.RpcError as error:
+            failure = from_rpc_error(error)
+        except UnprintableError as error:
+            failure = internal("UNPRINTABLE", str(error))
+        else:
+            return
+        if failure.code() is not grpc.StatusCode.CANCELLED and lines:
+            yield b'{"error":' + self._refusal(failure).body + b"}\n"
+
+    def _refusal(self, error: StatusError) -> Response:
+        return problem.respond(error, self._request_id, descriptor_of(self._message))
