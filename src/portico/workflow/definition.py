@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 State = TypeVar("State")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step(Generic[State]):
     """One change in one module.
 
@@ -24,7 +24,7 @@ class Step(Generic[State]):
     undo: Callable[[State], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Workflow(Generic[State]):
     """Steps in order. ``version`` grows whenever a change would break a workflow that is under way.
 
