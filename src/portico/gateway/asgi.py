@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -197,7 +198,7 @@ async def _send(response: Response, send: Send) -> None:
 
 def _start(response: Response) -> dict[str, Any]:
     headers = [(key.encode("ascii"), value.encode("latin-1")) for key, value in response.headers]
-    if response.chunks is None and response.status != 204:
+    if response.chunks is None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-length", b"%d" % len(response.body)))
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,6 +10,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from portico.gateway.problem import refuse
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
     from portico.gateway.exchange import Response
     from portico.gateway.limits import Limits
 
@@ -132,10 +135,9 @@ class BoundedConnection(HttpToolsProtocol):
     def _end(self, response: Response) -> None:
         """Answer and close; a request that is still being served gets its own answer first."""
         self._cancel_timer()
-        if (
-            self.cycle and not self.cycle.response_complete
-        ):  # uvicorn's own test: None before the first
-            self.cycle.keep_alive = False
+        serving: RequestResponseCycle | None = self.cycle
+        if serving is not None and not serving.response_complete:
+            serving.keep_alive = False
             self.flow.pause_reading()
             return
         if not self.transport.is_closing():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.api import annotations_pb2
-from google.protobuf.descriptor import FieldDescriptor
 
 from portico.gateway.template import Template, TemplateError
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from google.api.http_pb2 import HttpRule
-    from google.protobuf.descriptor import Descriptor, MethodDescriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
 WHOLE = "*"
