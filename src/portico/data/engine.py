@@ -54,6 +54,7 @@ class Engine:
         self._sqlalchemy = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
+            hide_parameters=True,  # errors and log lines show the statement, never whose data it was
             skip_autocommit_rollback=True,
             pool_size=pool_size,
             max_overflow=0,

@@ -34,8 +34,9 @@ _DEBUG, _INFO, _WARNING, _ERROR = logging.DEBUG, logging.INFO, logging.WARNING, 
 _NUMBERS: dict[Level, int] = {"debug": _DEBUG, "info": _INFO, "warning": _WARNING, "error": _ERROR}
 _STDERR = 2
 _MAX_FRAMES = 20
-# Their information is about themselves, and there is much of it; their warnings concern us.
-_TALKATIVE = ("alembic", "grpc", "sqlalchemy")
+# Their information is about themselves, and there is much of it; their warnings concern us. The number
+# is the least they log when everything is asked for: below, SQLAlchemy prints every row it reads.
+_TALKATIVE = {"alembic": _DEBUG, "grpc": _DEBUG, "sqlalchemy": _INFO}
 
 
 class Logger:
@@ -98,9 +99,9 @@ def configure(
         root.removeHandler(handler)
     root.addHandler(_Forward())
     root.setLevel(_output.threshold)
-    for name in _TALKATIVE:
+    for name, least in _TALKATIVE.items():
         logging.getLogger(name).setLevel(
-            _DEBUG if level == "debug" else max(_output.threshold, _WARNING)
+            least if level == "debug" else max(_output.threshold, _WARNING)
         )
     logging.captureWarnings(capture=True)
 

@@ -28,11 +28,13 @@ _PERSONAL_KEYS = frozenset(
     }
 )  # fmt: skip
 
-# A password in an address, credentials in a header, a signed token: exception texts carry them.
+# A password in an address, credentials in a header, a signed token, and the row that Postgres spells out
+# when it breaks a constraint: exception texts carry them.
 _SECRET_SHAPES = re.compile(
     r"(?P<scheme>://[^/\s:@]*):[^/\s@]+(?=@)"
     r"|(?P<kind>\b(?:Bearer|Basic)\s+)[\w.~+/=-]+"
-    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*",
+    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|(?P<detail>\nDETAIL:)(?s:.*?)(?=\n(?:HINT:|CONTEXT:|\[SQL:)|\Z)",
     re.IGNORECASE,
 )
 
@@ -93,4 +95,6 @@ def _text(value: object) -> str:
 def _without_secret(match: re.Match[str]) -> str:
     if match["scheme"] is not None:
         return f"{match['scheme']}:{REDACTED}"
+    if match["detail"] is not None:
+        return f"{match['detail']}  {REDACTED}"
     return f"{match['kind'] or ''}{REDACTED}"

@@ -58,6 +58,11 @@ def test_that_a_secret_is_absent_may_be_seen() -> None:
         ("postgresql://app:hunter2@db/shop failed", f"postgresql://app:{REDACTED}@db/shop failed"),
         ("redis://:hunter2@cache:6379", f"redis://:{REDACTED}@cache:6379"),
         ("Authorization: Bearer abc.def", f"Authorization: Bearer {REDACTED}"),
+        (
+            "broken\nDETAIL:  Failing row contains (1,\nann@example.com).\n[SQL: INSERT]",
+            f"broken\nDETAIL:  {REDACTED}\n[SQL: INSERT]",
+        ),
+        ("taken\nDETAIL:  Key (email)=(ann@example.com)", f"taken\nDETAIL:  {REDACTED}"),
         ("basic aHVudGVyMg==", f"basic {REDACTED}"),
         (f"token {JWT} expired", f"token {REDACTED} expired"),
         ("see http://127.0.0.1:8080/healthz", "see http://127.0.0.1:8080/healthz"),
