@@ -1,0 +1,1 @@
+"""Accounts, and the tokens that say who is calling."""
