@@ -1,7 +1,8 @@
 """The tables of inventory and every statement on them.
 
 Whoever changes levels locks first the reservations that end, in the order of their id, then the levels
-in the order of theirs; whoever has levels locks no reservation. So none wait for each other in a circle.
+in the order of theirs. Whoever has levels waits for no reservation, and whoever has one reservation of
+its own waits for no other. So none wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -256,7 +257,7 @@ WITH wanted AS (
         SELECT FROM inventory.reservation_lines AS line
         WHERE line.reservation_id = old.reservation_id AND line.product_id = ANY(:product_ids))
     ORDER BY old.reservation_id LIMIT :most_overdue
-    FOR NO KEY UPDATE OF old
+    FOR NO KEY UPDATE OF old {if_locked}
 ), freed AS (
     SELECT line.reservation_id, line.product_id, line.quantity
     FROM inventory.reservation_lines AS line JOIN overdue USING (reservation_id)
@@ -306,19 +307,21 @@ ORDER BY wanted.position
 
 _HOLD = text(
     _TAKE.format(
+        if_locked="",
         held="""
     INSERT INTO inventory.reservations (reservation_id, status, expires_at, created_at, updated_at)
     SELECT :reservation_id, 'HELD', :expires_at, :now, :now WHERE NOT EXISTS (SELECT FROM missing)
-    ON CONFLICT (reservation_id) DO NOTHING"""
+    ON CONFLICT (reservation_id) DO NOTHING""",
     )
 )
 
 _HOLD_AGAIN = text(
     _TAKE.format(
+        if_locked="SKIP LOCKED",  # its own reservation is locked already, out of the order
         held="""
     UPDATE inventory.reservations AS ours SET status = 'HELD', expires_at = :expires_at, updated_at = :now
     WHERE ours.reservation_id = :reservation_id AND ours.status = 'EXPIRED'
-      AND NOT EXISTS (SELECT FROM missing)"""
+      AND NOT EXISTS (SELECT FROM missing)""",
     )
 )
 

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from portico.errors import StatusError
 
 if TYPE_CHECKING:
@@ -94,12 +96,15 @@ def test_release_that_overtakes_its_reserve_leaves_nothing_held(stockroom: Any) 
         assert stockroom.numbers(product) == (4, 0)
 
 
-def test_a_storm_of_crossing_lines_neither_deadlocks_nor_loses_a_piece(stockroom: Any) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_a_storm_of_crossing_lines_neither_deadlocks_nor_loses_a_piece(
+    stockroom: Any, seed: int
+) -> None:
     """Each thread reserves the same products in an order of its own, and ends what it holds in any way."""
     products = [stockroom.stocked(40) for _ in range(4)]
 
     def storm(number: int) -> str:
-        random = Random(number)
+        random = Random(f"{seed}/{number}")
         for _ in range(6):
             lines = {product: random.randint(1, 3) for product in random.sample(products, 3)}
             order = stockroom.new_id("ord")

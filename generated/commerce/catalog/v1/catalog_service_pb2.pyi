@@ -136,9 +136,9 @@ class CreateProductRequest(_message.Message):
     or "_". Empty: one is made.
     """
     title: _builtins.str
-    """What customers read, 1 to 200 characters."""
+    """What customers read, 1 to 200 characters, none of them U+0000."""
     description: _builtins.str
-    """Plain text, up to 4,000 characters. May be empty."""
+    """Plain text, up to 4,000 characters, none of them U+0000. May be empty."""
     request_id: _builtins.str
     """Chosen by the caller to make a repeat safe: up to 128 visible ASCII characters, new for each product.
     Over REST the header Idempotency-Key fills it. Empty: a repeat without a product_id makes another product.

@@ -81,7 +81,7 @@ class AdjustStockRequest(_message.Message):
     delta: _builtins.int
     """Pieces to add, or below zero to take away. From -1,000,000 to 1,000,000, not 0."""
     note: _builtins.str
-    """Why, for whoever reads the movements later; up to 500 characters. May be empty."""
+    """Why, for whoever reads the movements later; up to 500 characters, none of them U+0000. May be empty."""
     request_id: _builtins.str
     """Chosen by the caller to make a repeat safe: up to 128 visible ASCII characters, new for each adjustment.
     Over REST the header Idempotency-Key fills it. Empty: a repeat adjusts again.
