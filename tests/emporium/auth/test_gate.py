@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 from argon2 import extract_parameters
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import event, func, select
 
 from emporium.auth import model
@@ -23,16 +24,16 @@ from portico.errors import StatusError
 _numbers = count(1)
 
 
-class RecordingPasswords(Passwords):
-    """Passwords that remember what they were compared with."""
+class RecordingArgon2(Argon2Hasher):
+    """Argon2 that remembers the hashes it compared passwords with."""
 
     def __init__(self, chosen: AuthSettings) -> None:
-        super().__init__(chosen)
+        super().__init__(chosen.argon2_passes, chosen.argon2_memory_kib, chosen.argon2_lanes)
         self.compared: list[str] = []
 
-    def matches(self, password: str, known: str | None) -> bool:
-        self.compared.append(self._nobodys if known is None else known)
-        return super().matches(password, known)
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:
+        self.compared.append(str(hash))
+        return super().verify(password, hash)
 
 
 class Door:
@@ -41,15 +42,15 @@ class Door:
     def __init__(self, database: Database, chosen: AuthSettings) -> None:
         self.clock = ManualClock()
         self.database = database
-        self.passwords = RecordingPasswords(chosen)
-        self.gate = Gate(
-            database=database, clock=self.clock, passwords=self.passwords, settings=chosen
-        )
+        passwords = Passwords(chosen)
+        passwords._argon2 = recording = RecordingArgon2(chosen)
+        self.compared = recording.compared
+        self.gate = Gate(database=database, clock=self.clock, passwords=passwords, settings=chosen)
         self.email = f"g{next(_numbers)}@example.com"
         self.account = Account(
             user_id="usr_g",
             roles=("customer",),
-            password_hash=self.passwords.hash("right-password"),
+            password_hash=passwords.hash("right-password"),
             request_digest=b"",
         )
 
@@ -71,22 +72,22 @@ def door(database: Database, cheap: AuthSettings) -> Door:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_door_is_locked_after_three_wrong_passwords_whether_or_not_there_is_one(
+def test_a_door_is_locked_for_a_while_after_three_wrong_passwords_whether_or_not_there_is_one(
     door: Door,
     known: bool,
 ) -> None:
-    answers = [door.attempt("wrong-password", known=known) for _ in range(5)]
-    assert answers == ["wrong"] * 3 + ["TOO_MANY_ATTEMPTS"] * 2
-    door.clock.advance(seconds=60)
-    assert door.attempt("wrong-password", known=known) == "wrong"
+    for _ in range(2):
+        answers = [door.attempt("wrong-password", known=known) for _ in range(5)]
+        assert answers == ["wrong"] * 3 + ["TOO_MANY_ATTEMPTS"] * 2
+        door.clock.advance(seconds=60)
 
 
 def test_the_right_password_does_not_open_a_locked_door_but_an_unlocked_one(door: Door) -> None:
     for _ in range(3):
         door.attempt("wrong-password")
-    compared = len(door.passwords.compared)
+    compared = len(door.compared)
     assert door.attempt("right-password") == "TOO_MANY_ATTEMPTS"
-    assert len(door.passwords.compared) == compared
+    assert len(door.compared) == compared
     door.clock.advance(seconds=60)
     assert door.attempt("right-password") == "in"
 
@@ -148,9 +149,9 @@ def test_an_unknown_email_is_as_much_work_as_a_wrong_password(door: Door) -> Non
     work = []
     for known in (True, False):
         door.attempt("wrong-password", known=known)
-        (hashed,) = door.passwords.compared
+        (hashed,) = door.compared
         work.append((extract_parameters(hashed), len(hashed), tuple(statements)))
-        door.passwords.compared.clear()
+        door.compared.clear()
         statements.clear()
     assert work[0] == work[1]
     assert len(work[0][2]) > 1
