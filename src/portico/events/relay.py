@@ -11,7 +11,7 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
-from portico.context import Call, entered
+from portico.context import Call, entered, root
 from portico.data.session import Use
 from portico.data.transaction import Transaction
 from portico.events import inbox
@@ -109,24 +109,30 @@ class Relay:
         when it takes longer.
         """
         until = time.monotonic() + timeout_seconds
-        while True:
-            moved = sum(self._drain(schema) for schema in self._outboxes)
-            if not moved and not any(self._is_deliverable(schema) for schema in self._outboxes):
-                return
+        while self._deliver_some() or self._is_any_deliverable():
             if time.monotonic() > until:
                 raise TimeoutError(f"there are still events to deliver after {timeout_seconds:g} s")
-            if not moved:
-                time.sleep(0.005)  # another relay has them
 
     def lag_seconds(self) -> float:
         """Age of the oldest event that has not reached everyone, 0 when all have; asks the database."""
         oldest: list[datetime] = []
-        for database, outbox in self._outboxes.values():
-            with database.reading() as session:
-                at = outbox.oldest_pending_at(session)
-            if at is not None:
-                oldest.append(at)
+        with entered(root()):
+            for database, outbox in self._outboxes.values():
+                with database.reading() as session:
+                    at = outbox.oldest_pending_at(session)
+                if at is not None:
+                    oldest.append(at)
         return max((self._clock.now() - min(oldest)).total_seconds(), 0.0) if oldest else 0.0
+
+    def _deliver_some(self) -> bool:
+        return sum(self._deliver_batch(*outbox) for outbox in self._outboxes.values()) > 0
+
+    def _is_any_deliverable(self) -> bool:
+        """After a look that found nothing: what is due is another relay's then, for a moment."""
+        found = any(self._is_deliverable(schema) for schema in self._outboxes)
+        if found:
+            time.sleep(0.005)
+        return found
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -145,18 +151,14 @@ class Relay:
 
     def _is_deliverable(self, schema: str) -> bool:
         database, outbox = self._outboxes[schema]
-        with database.reading() as session:
+        # In a call of its own: it must not see what a transaction around it has not committed.
+        with entered(root()), database.reading() as session:
             return outbox.is_deliverable(session, now=self._clock.now())
 
-    def _drain(self, schema: str) -> int:
-        """Deliver batch after batch until none is left that is due; answers how many events were tried."""
-        tried = 0
-        while not self._stopping.is_set():
-            batch = self._deliver_batch(*self._outboxes[schema])
-            if not batch:
-                break
-            tried += batch
-        return tried
+    def _drain(self, schema: str) -> None:
+        """Deliver batch after batch until none is left that is due."""
+        while not self._stopping.is_set() and self._deliver_batch(*self._outboxes[schema]):
+            pass
 
     def _deliver_batch(self, database: Database, outbox: Outbox) -> int:
         """Claim, deliver, mark. The claim is a transaction of its own, which no reaction joins.
