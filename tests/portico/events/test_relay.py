@@ -388,6 +388,28 @@ def test_two_relays_with_reactions_that_fail_at_random_keep_every_promise(
     assert sum(relay.failed for relay in relays) > 0
 
 
+def test_what_one_relay_delivers_another_leaves_alone(
+    shop: Database, bank: Database, events: Events, relay_for: RelayFor
+) -> None:
+    second = Ledger()
+
+    def meanwhile(event: str) -> bool:
+        if event == "a:1":
+            with entered(root()):
+                publish(shop, events, "b:1")
+                while relay_for(reactions_of(second, database=bank))._deliver_some():
+                    pass
+        return False
+
+    first = Ledger(fails=meanwhile)
+    publish(shop, events, "a:1", "a:2")
+    relay_for(reactions_of(first, database=bank)).settle()
+    assert len(first.calls) == 2
+    assert len(second.calls) == 1
+    assert effects(bank) == ["a:1", "b:1", "a:2"]
+    assert [row.attempts for row in outbox(shop).values()] == [0, 0, 0]
+
+
 class TestInAThread:
     def test_it_is_woken_by_the_commit(
         self, shop: Database, bank: Database, events: Events, relay_for: RelayFor
