@@ -35,7 +35,7 @@ class FastCodec(_Strict):
 
     def __init__(self, pool: DescriptorPool) -> None:
         super().__init__()
-        self._twins = _Twins(pool)
+        self._twins = _Twins()
 
     def encode(self, message: Message) -> bytes:
         descriptor = descriptor_of(message)
@@ -59,8 +59,7 @@ class _Twins:
     looking for it costs time.
     """
 
-    def __init__(self, pool: DescriptorPool) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._registry = protobuf.Registry()
         self._made: dict[str, tuple[type[protobuf.Message], protobuf.Registry | None]] = {}
@@ -76,16 +75,18 @@ class _Twins:
     def _make(self, message: Descriptor) -> tuple[type[protobuf.Message], protobuf.Registry | None]:
         found = self._registry.message(message.full_name)
         if found is None:
-            described = _described(message.file)
-            self._registry.add(create_file_registry(described, self._resolve))
+            self._add(message.file)
             found = self._registry.message(message.full_name)
         if found is None:
             raise LookupError(f"no type for {message.full_name}")
         return found.type, self._registry if _holds_any(message, set()) else None
 
-    def _resolve(self, path: str) -> protobuf.DescFile | wkt.FileDescriptorProto:
-        known = self._registry.file(path)
-        return known if known is not None else _described(self._pool.FindFileByName(path))
+    def _add(self, file: FileDescriptor) -> None:
+        """Make a file known, those it imports first: the library gets that order wrong where they share one."""
+        if self._registry.file(file.name) is None:
+            for imported in file.dependencies:
+                self._add(imported)
+            self._registry.add(create_file_registry(_described(file), self._registry.file))
 
 
 def _described(file: FileDescriptor) -> wkt.FileDescriptorProto:
