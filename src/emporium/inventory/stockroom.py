@@ -106,13 +106,11 @@ class Stockroom:
     def release(self, session: Connection, reservation_id: str) -> None:
         """See to it that nothing is kept under this id, now or later."""
         now = self._clock.now()
-        found = store.lock(session, reservation_id)
-        if found is None:
+        while (found := store.lock(session, reservation_id)) is None:
             if store.give_up_beforehand(session, reservation_id, now=now):
-                return
-            found = store.lock(session, reservation_id)  # made in between; it stays from now on
-        ending = model.releasing(found) if found else None
-        if found and ending:
+                return  # otherwise it was made at this moment, and stays
+        ending = model.releasing(found)
+        if ending is not None:
             self._give_back(session, found, ending)
 
     def report_lapsed(self, session: Connection, reservation_id: str) -> None:

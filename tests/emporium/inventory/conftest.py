@@ -131,7 +131,7 @@ def make_inventory(harness: Harness, clock: ManualClock) -> Callable[..., Invent
             database=provided[Database],
             events=provided[Events],
             settle=harness.settle,
-            new_id=lambda prefix: f"{prefix}_{next(numbers)}",
+            new_id=lambda prefix: f"{prefix}_t{next(numbers)}",
         )
 
     return make
