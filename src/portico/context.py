@@ -7,20 +7,18 @@ trace and the link to the call above it.
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from random import getrandbits
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
-import grpc
-
-from portico.rpc.metadata import named
-from portico.telemetry import tracing
+from portico.rpc.answering import Answering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from portico.rpc.metadata import Metadata
 
@@ -40,20 +38,42 @@ class Identity:
 
 ANONYMOUS = Identity("")
 
+_ID_BITS = 128
 
-@dataclass(frozen=True, slots=True)
+
 class Origin:
-    """What all calls of one request share, however deep: identity, request id, trace."""
+    """What all calls of one request share, however deep: identity, request id, trace.
 
-    identity: Identity
-    request_id: str
-    trace_id: str
-    span_id: str = ""
+    An empty ``request_id`` or ``trace_id`` stands for a new one, 32 hex digits, written out when it
+    is first read. ``span_id`` is the caller's in that trace, empty when the trace begins here.
+    """
+
+    __slots__ = ("_drawn", "_request_id", "_trace_id", "identity", "span_id")
+
+    def __init__(
+        self, identity: Identity, request_id: str = "", trace_id: str = "", span_id: str = ""
+    ) -> None:
+        self.identity = identity
+        self.span_id = span_id
+        self._request_id = request_id
+        self._trace_id = trace_id
+        # Drawn now and not when it is read: two threads must not read different ids.
+        self._drawn = 0 if request_id and trace_id else getrandbits(2 * _ID_BITS)
 
     @staticmethod
     def fresh(identity: Identity = ANONYMOUS) -> Origin:
         """An origin for work that nobody asked for from outside: a script, a timer, a test."""
-        return Origin(identity, tracing.new_span_id() + tracing.new_span_id(), tracing.new_trace_id())
+        return Origin(identity)
+
+    @property
+    def request_id(self) -> str:
+        """The id that names the whole request in logs and answers."""
+        return self._request_id or f"{self._drawn >> _ID_BITS:032x}"
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits, never all zero, as in W3C Trace Context."""
+        return self._trace_id or f"{self._drawn % (1 << _ID_BITS) or 1:032x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +88,24 @@ class StepMark:
     trying: bool = False
 
 
-class Aborted(Exception):  # noqa: N818  # not an error of its own: it unwinds to the pipeline
-    """Raised by ``abort``; the status is on the call."""
+class Ongoing(Protocol):
+    """A call that runs in a thread of its own and can be given up from outside."""
+
+    def cancel_from_above(self) -> None:
+        """The call that made this one was cancelled."""
 
 
-class Call(grpc.ServicerContext):
+class Call(Answering):
     """One call to a servicer, in the process or from the network.
 
     ``deadline`` is in seconds of ``time.monotonic()``, or None. ``caller`` is the module that calls,
     empty for a call from outside. ``top`` is the first call of this thread: the one that a
-    cancellation reaches. ``transaction`` belongs to ``portico.data``.
+    cancellation reaches. ``transaction`` belongs to ``portico.data``, ``step`` to
+    ``portico.workflow``. ``below`` and ``unverified`` are the kernel's: the calls that this thread
+    has under way in others, and an ``authorization`` header until it is verified.
     """
 
-    # Defaults live on the class: a call pays only for what it uses.
-    step: StepMark | None = None
-    transaction: Any = None
-    on_headers: Callable[[], None] | None = None
-    _code: Any = None
-    _details: Any = None
-    _initial: Metadata | None = None
-    _trailing: Metadata | None = None
-    _callbacks: list[Callable[[], None]] | None = None
-    _over: bool = False
-    _cancelled: bool = False
+    below: WeakSet[Ongoing] | None = None
 
     def __init__(
         self,
@@ -103,13 +118,19 @@ class Call(grpc.ServicerContext):
         metadata: Metadata,
     ) -> None:
         self.parent = parent
-        self.top = self if parent is None else parent.top
+        self.top: Call = self if parent is None else parent.top
         self.origin = origin
         self.method = method
         self.module = module
         self.caller = caller
         self.deadline = deadline
         self._metadata = metadata
+        self.step: StepMark | None = None
+        self.transaction: Any = None
+        self.unverified = ""
+        # What every call is asked for is set here too: an instance's attribute is read faster than its class's.
+        self.over = self.cancelled = self.marked = False
+        self.callbacks = None
 
     @property
     def identity(self) -> Identity:
@@ -126,37 +147,6 @@ class Call(grpc.ServicerContext):
         """32 hex digits, as in W3C Trace Context."""
         return self.origin.trace_id
 
-    # grpc.RpcContext
-
-    def is_active(self) -> bool:
-        """Whether anyone still waits for the answer."""
-        if self._over or self._cancelled:
-            return False
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            return False
-        return self.parent is None or self.parent.is_active()
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the deadline, never negative; None without one."""
-        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
-
-    def cancel(self) -> None:
-        """Give the call up: its caller gets CANCELLED."""
-        self._cancelled = True
-        self._run_callbacks()
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        """Have ``callback`` called when the call ends; False when it has ended already."""
-        with _callbacks_lock:
-            if self._over or self._cancelled:
-                return False
-            if self._callbacks is None:
-                self._callbacks = []
-            self._callbacks.append(callback)
-            return True
-
-    # grpc.ServicerContext
-
     def invocation_metadata(self) -> Metadata:
         """The metadata the caller sent."""
         return self._metadata
@@ -165,111 +155,49 @@ class Call(grpc.ServicerContext):
         """Where the call came from: ``inproc:`` and the calling module."""
         return f"inproc:{self.caller}"
 
-    def peer_identities(self) -> Sequence[bytes] | None:
-        """None: the process trusts itself."""
-        return None
+    def is_active(self) -> bool:
+        """Whether anyone still waits for the answer."""
+        if self.over or self.cancelled or self.top.cancelled:
+            return False
+        return self.deadline is None or time.monotonic() < self.deadline
 
-    def peer_identity_key(self) -> str | None:
-        """None: the process trusts itself."""
-        return None
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, never negative; None without one."""
+        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
-    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        """Empty: no transport security inside a process."""
-        return {}
+    def cancel(self) -> bool:
+        """Give the call up, and those that it has under way: its caller gets CANCELLED."""
+        super().cancel()
+        for each in tuple(self.below or ()):
+            each.cancel_from_above()
+        return True
 
-    def set_compression(self, compression: grpc.Compression) -> None:
-        """Nothing to compress inside a process."""
-
-    def disable_next_message_compression(self) -> None:
-        """Nothing to compress inside a process."""
-
-    def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        """Set the headers of the answer; once, and before the first message."""
-        if self._initial is not None:
-            raise ValueError("Initial metadata no longer allowed!")
-        self._initial = named(initial_metadata)
-        if self.on_headers is not None:
-            self.on_headers()
-
-    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        """Set the trailers of the answer."""
-        self._trailing = named(trailing_metadata)
-
-    def trailing_metadata(self) -> Metadata | None:
-        """The trailers set so far."""
-        return self._trailing
-
-    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
-        """End the call with a status that is not OK."""
-        if code is grpc.StatusCode.OK:  # as grpcio: aborting with OK is a mistake, told as UNKNOWN
-            code, details = grpc.StatusCode.UNKNOWN, ""
-        self._code = code
-        self._details = details
-        raise Aborted(details)
-
-    def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        """End the call with a whole status, trailers included."""
-        self._trailing = status.trailing_metadata
-        self.abort(status.code, status.details)
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Set the code the call ends with when the servicer returns."""
-        self._code = code
-
-    def set_details(self, details: str) -> None:
-        """Set the message the call ends with when the servicer returns."""
-        self._details = details
-
-    def code(self) -> grpc.StatusCode | None:
-        """The code set so far."""
-        return self._code  # type: ignore[no-any-return]
-
-    def details(self) -> str | None:
-        """The message set so far."""
-        return self._details  # type: ignore[no-any-return]
-
-    # For the kernel
-
-    def given_up(self) -> bool:
-        """Whether this call or one above it was cancelled."""
-        top = self.top
-        return self._cancelled or top._cancelled or (top.parent is not None and top.parent.given_up())
-
-    def sent_initial_metadata(self) -> Metadata:
-        """The headers of the answer."""
-        return self._initial or ()
-
-    def finish(self) -> None:
-        """The call is over: nobody is waiting any more."""
-        self._over = True
-        if self._callbacks is not None:
-            self._run_callbacks()
-
-    def _run_callbacks(self) -> None:
-        with _callbacks_lock:
-            callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            callback()
+    def has_below(self, call: Ongoing) -> None:
+        """Cancel ``call`` with this one: now, if that has happened already."""
+        if self.below is None:
+            self.below = WeakSet()
+        self.below.add(call)
+        if self.cancelled:
+            call.cancel_from_above()
 
 
-_callbacks_lock = threading.Lock()
-_current: ContextVar[Call] = ContextVar("portico.call")
+_current: ContextVar[Call | None] = ContextVar("portico.call", default=None)
+
+current_or_none: Callable[[], Call | None] = _current.get
+"""The innermost call in progress here, if there is one."""
 
 
 def current() -> Call:
     """The innermost call in progress here; outside any call, a fresh one without identity or deadline."""
-    call = _current.get(None)
+    call = _current.get()
     return call if call is not None else root()
 
 
-def current_or_none() -> Call | None:
-    """The innermost call in progress here, if there is one."""
-    return _current.get(None)
-
-
-def root(*, module: str = "", identity: Identity = ANONYMOUS, deadline: float | None = None) -> Call:
+def root(
+    *, module: str = "", identity: Identity = ANONYMOUS, deadline: float | None = None
+) -> Call:
     """A call that nobody made: the top of the tree for a script, a worker or a test."""
-    return Call(None, Origin.fresh(identity), "", module, "", deadline, ())
+    return Call(None, Origin(identity), "", module, "", deadline, ())
 
 
 @contextmanager

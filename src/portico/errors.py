@@ -7,16 +7,16 @@ written for plain grpcio reads it with ``code()``, ``details()`` and ``trailing_
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import grpc
 
 from portico.rpc import status
-from portico.rpc.metadata import Metadatum, named
+from portico.rpc.interfaces import RpcFailure
+from portico.rpc.metadata import Metadatum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from portico.rpc.metadata import Metadata
@@ -34,12 +34,13 @@ class Violation(NamedTuple):
     reason: str = ""
 
 
-class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc]  # as grpcio's own errors
+class StatusError(RpcFailure):
     """A call that did not succeed: a gRPC status with a typed reason.
 
     ``reason`` is a value of the contract's ``ErrorReason`` enum, ``domain`` the contract that
     declares it, ``metadata`` the facts a program may act on, ``violations`` the faulty fields.
-    ``reason`` is empty for a plain status, such as one set with ``context.abort``.
+    ``reason`` is empty for a plain status, such as one set with ``context.abort``. ``initial`` and
+    ``trailing`` are the headers and trailers that came with it.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc] 
         self.domain = domain
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
-        self._initial = named(initial)
-        self._trailing = named(trailing)
+        self._initial = initial
+        self._trailing = trailing
 
     def code(self) -> grpc.StatusCode:
         """The gRPC status code."""
@@ -81,24 +82,38 @@ class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc] 
         if any(key == status.DETAILS_KEY for key, _ in self._trailing):
             return self._trailing
         details = status.details_bin(self)
-        return self._trailing if details is None else (*self._trailing, Metadatum(status.DETAILS_KEY, details))
+        if details is None:
+            return self._trailing
+        return (*self._trailing, Metadatum(status.DETAILS_KEY, details))
 
     def debug_error_string(self) -> str:
         """One line with everything, as grpcio's errors have."""
         return repr(self)
 
     def copy(self) -> StatusError:
-        """The same content in a new exception: what crosses from callee to caller."""
+        """The same content in a new exception: a raised one carries its traceback with it."""
+        return _restored(self._code, self.message, self.__dict__)
+
+    def passed_on(self, *, domain: str, initial: Metadata, trailing: Metadata) -> StatusError:
+        """The error as the caller of the servicer that raised it gets it.
+
+        It has that servicer's headers and trailers; those it came with itself stay behind, but for
+        details of kinds that this class has no room for. ``domain`` is for a reason without one.
+        """
+        details = tuple(pair for pair in self._trailing if pair[0] == status.DETAILS_KEY)
         return StatusError(
             self._code,
             self.message,
             reason=self.reason,
-            domain=self.domain,
+            domain=domain if self.reason and not (self.domain or details) else self.domain,
             metadata=self.metadata,
             violations=self.violations,
-            initial=self._initial,
-            trailing=self._trailing,
+            initial=initial,
+            trailing=(*trailing, *details),
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._code, self.message, self.__dict__)
 
     def __repr__(self) -> str:
         parts = [self._code.name, *([self.reason] if self.reason else []), repr(self.message)]
@@ -119,7 +134,7 @@ class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc] 
         """None: the call is over."""
         return None
 
-    def add_callback(self, callback: Any) -> bool:
+    def add_callback(self, callback: Callable[[], None]) -> bool:
         """False: the call is over and the callback will not be called."""
         return False
 
@@ -128,8 +143,8 @@ class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc] 
         return False
 
     def cancelled(self) -> bool:
-        """Whether the caller gave the call up."""
-        return self._code is grpc.StatusCode.CANCELLED
+        """False: nobody cancels a call that is over."""
+        return False
 
     def running(self) -> bool:
         """False: the call is over."""
@@ -144,19 +159,22 @@ class StatusError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc] 
         raise self
 
     def exception(self, timeout: float | None = None) -> StatusError:
-        """This error."""
+        """The error itself."""
         return self
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:
         """Where the error was raised."""
-        try:
-            raise self
-        except StatusError:
-            return sys.exc_info()[2]
+        return self.__traceback__
 
-    def add_done_callback(self, fn: Any) -> None:
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """Call ``fn`` with this error at once."""
         fn(self)
+
+
+def _restored(code: grpc.StatusCode, message: str, content: dict[str, Any]) -> StatusError:
+    error = StatusError(code, message)
+    error.__dict__.update(content)
+    return error
 
 
 class _Constructor(Protocol):
@@ -173,7 +191,9 @@ def _constructor(code: grpc.StatusCode) -> _Constructor:
         return StatusError(code, message, reason=reason, metadata=facts, violations=violations)
 
     error.__name__ = code.name.lower()
-    error.__doc__ = f"A {code.name} with the contract's ``reason``; keyword arguments are its metadata."
+    error.__doc__ = (
+        f"A {code.name} with the contract's ``reason``; keyword arguments are its metadata."
+    )
     return error
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from portico.rpc.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     import punq
     from pydantic import BaseModel
 
@@ -101,7 +102,9 @@ def _providers(modules: Sequence[Module]) -> dict[str, str]:
     for module in modules:
         for service in module.services():
             if service in providers:
-                raise ModuleError(f"{service} is provided by both {providers[service]} and {module.name}")
+                raise ModuleError(
+                    f"{service} is provided by both {providers[service]} and {module.name}"
+                )
             providers[service] = module.name
     return providers
 

@@ -1,4 +1,4 @@
-"""Who may call what: a contract's access rule as one function per method and caller."""
+"""Who calls, and whether they may: a contract's access rule as one function per method and caller."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Endpoint
 
+    Check = Callable[[Call], None]
 
-def compile_access(
-    endpoint: Endpoint, policy: Policy, *, caller: str
-) -> Callable[[Call], None] | None:
+
+def compile_access(endpoint: Endpoint, policy: Policy, *, caller: str) -> Check | None:
     """A check that raises UNAUTHENTICATED or PERMISSION_DENIED; None when everybody may call.
 
     ``caller`` is the module the calls come from, empty for the world outside.
     """
     rule = _rule(endpoint, policy, caller)
-    if not (policy.commands_need_workflow and _foreign_command(endpoint, caller)):
+    if not (policy.commands_need_workflow and _is_foreign_command(endpoint, caller)):
         return rule
 
     def in_workflow(call: Call) -> None:
@@ -35,23 +35,48 @@ def compile_access(
     return in_workflow
 
 
-def is_public(endpoint: Endpoint, policy: Policy) -> bool:
-    """Whether nobody needs to sign in: a stale token is then no reason to refuse."""
-    return (endpoint.method.access or policy.default_access) is Access.PUBLIC
+def compile_authentication(endpoint: Endpoint, policy: Policy) -> Check:
+    """A function that finds out whose token a call brought; UNAUTHENTICATED when it is not good.
+
+    On a public method such a token is passed over: whoever refreshes a token sends a stale one.
+    """
+    authenticate, public = policy.authenticate, _access(endpoint, policy) is Access.PUBLIC
+
+    def identify(call: Call) -> None:
+        token, call.unverified = call.unverified, ""
+        if authenticate is None:
+            return
+        try:
+            call.origin.identity = authenticate(token)
+        except errors.StatusError:
+            if not public:
+                raise
+
+    return identify
 
 
-def _rule(endpoint: Endpoint, policy: Policy, caller: str) -> Callable[[Call], None] | None:
-    access = endpoint.method.access or policy.default_access
+def require_sign_in(call: Call) -> None:
+    """Raise UNAUTHENTICATED when nobody is signed in."""
+    if not call.origin.identity.subject:
+        raise errors.unauthenticated("SIGN_IN_REQUIRED", "sign in and send the access token")
+
+
+def _rule(endpoint: Endpoint, policy: Policy, caller: str) -> Check | None:
+    access = _access(endpoint, policy)
     if access is Access.PUBLIC:
         return None
     if access is Access.INTERNAL:
         return None if caller else _refuse_outsiders
     if access is Access.SIGNED_IN:
-        return _require_sign_in
+        return require_sign_in
     return _require_role(endpoint.method.roles)
 
 
-def _foreign_command(endpoint: Endpoint, caller: str) -> bool:
+def _access(endpoint: Endpoint, policy: Policy) -> Access:
+    return endpoint.method.access or policy.default_access
+
+
+def _is_foreign_command(endpoint: Endpoint, caller: str) -> bool:
     return bool(caller) and endpoint.module != caller and not endpoint.method.query
 
 
@@ -61,14 +86,9 @@ def _refuse_outsiders(call: Call) -> None:
     )
 
 
-def _require_sign_in(call: Call) -> None:
-    if not call.origin.identity.subject:
-        raise errors.unauthenticated("SIGN_IN_REQUIRED", "sign in and send the access token")
-
-
-def _require_role(roles: frozenset[str]) -> Callable[[Call], None]:
+def _require_role(roles: frozenset[str]) -> Check:
     def check(call: Call) -> None:
-        _require_sign_in(call)
+        require_sign_in(call)
         if roles.isdisjoint(call.origin.identity.roles):
             raise errors.permission_denied(
                 "ROLE_REQUIRED", "your account may not do this", roles=",".join(sorted(roles))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 if TYPE_CHECKING:
-    import grpc
-    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.descriptor import Descriptor, MethodDescriptor
     from google.protobuf.message import Message
+
+    from portico.rpc.interfaces import Handler
 
 
 class Access(Enum):
@@ -50,7 +51,12 @@ class Method:
         return not (self.client_streaming or self.server_streaming)
 
 
-def describe(path: str, handler: grpc.RpcMethodHandler) -> Method:
+def descriptor_of(message_class: type[Message]) -> Descriptor:
+    """The descriptor of a generated class, whichever of protobuf's implementations made it."""
+    return cast("Descriptor", message_class.DESCRIPTOR)
+
+
+def describe(path: str, handler: Handler) -> Method:
     """The facts of the rpc at ``path``: from its descriptor, else from what the handler says."""
     found = _descriptor(path)
     if found is None:

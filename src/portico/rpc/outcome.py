@@ -7,50 +7,60 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from portico import errors
-from portico.context import Aborted, entered
+from portico.context import entered
 from portico.errors import StatusError
 from portico.rpc import status
+from portico.rpc.answering import Aborted
+from portico.rpc.fitting import fitting
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
     from portico.context import Call
 
-_OK = grpc.StatusCode.OK
-_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
+_Code = grpc.StatusCode
+_FAULTS = frozenset({_Code.INTERNAL, _Code.UNKNOWN, _Code.DATA_LOSS})
+
+_log = logs.logger("portico.rpc")
 
 
 def ended_badly(call: Call) -> None:
     """Raise what the servicer left on the call: a code that is not OK, or a cancellation."""
-    code = call.code()
-    if code is not None and code is not _OK:
+    if call.marked:
         raise Aborted
-    if call._cancelled:  # noqa: SLF001  # the pipeline and the call are one piece
-        raise StatusError(grpc.StatusCode.CANCELLED, "the call was cancelled")
 
 
-def translated(call: Call, failure: Exception) -> StatusError:
+def translated(call: Call, failure: BaseException) -> StatusError:
     """The status that the caller gets for what the servicer raised.
 
     A typed error keeps its content. ``abort`` and ``set_code`` speak for themselves, as in grpcio.
     Anything else is INTERNAL: the caller gets an error id, the log the rest.
     """
-    initial, trailing = call.sent_initial_metadata(), tuple(call.trailing_metadata() or ())
+    initial, trailing = call.sent_headers(), call.trailing_metadata() or ()
+    if _nobody_waits(call, failure):
+        if not isinstance(failure, (Aborted, grpc.RpcError)):
+            _log_unexpected(call, failure, "")
+        return StatusError(_Code.CANCELLED, "CANCELLED", initial=initial)
     if isinstance(failure, StatusError):
-        return StatusError(
-            failure.code(),
-            failure.message,
-            reason=failure.reason,
-            domain=failure.domain or (_package(call) if failure.reason else ""),
-            metadata=failure.metadata,
-            violations=failure.violations,
+        return fitting(failure.passed_on(domain=_package(call), initial=initial, trailing=trailing))
+    code, details = call.code(), call.details() or ""
+    error_id = ""
+    if not isinstance(failure, Aborted):
+        error_id = secrets.token_hex(8)
+        _log_unexpected(call, failure, error_id)
+        details = details or f"something went wrong on our side; error id {error_id}"
+    if code is not None and code is not _Code.OK:
+        return fitting(status.from_parts(code, details, initial=initial, trailing=trailing))
+    return fitting(
+        StatusError(
+            _Code.INTERNAL,
+            details,
+            reason="INTERNAL",
+            domain=_package(call),
+            metadata={"error_id": error_id},
             initial=initial,
-            trailing=(*trailing, *_kept_details(failure)),
+            trailing=trailing,
         )
-    code = call.code()
-    if code is not None and code is not _OK:
-        return status.from_parts(code, call.details() or "", initial=initial, trailing=trailing)
-    return _unknown(call, failure, initial, trailing)
+    )
 
 
 def log_outcome(
@@ -69,33 +79,15 @@ def log_outcome(
         (_log.error if code in _FAULTS else _log.info)("call", **facts)
 
 
-_log = logs.logger("portico.rpc")
+def _nobody_waits(call: Call, failure: BaseException) -> bool:
+    """Whether the call was cancelled; a request iterator may tell the servicer before we are told."""
+    return call.cancelled or (type(failure) is grpc.RpcError and not call.is_active())
 
 
-def _unknown(
-    call: Call,
-    failure: Exception,
-    initial: errors.Metadata,
-    trailing: errors.Metadata,
-) -> StatusError:
-    error_id = secrets.token_hex(8)
+def _log_unexpected(call: Call, failure: BaseException, error_id: str) -> None:
     with entered(call):
         _log.error("unexpected", error_id=error_id, method=call.method, exc_info=failure)
-    return StatusError(
-        grpc.StatusCode.INTERNAL,
-        f"something went wrong on our side; error id {error_id}",
-        reason="INTERNAL",
-        domain=_package(call),
-        metadata={"error_id": error_id},
-        initial=initial,
-        trailing=trailing,
-    )
 
 
 def _package(call: Call) -> str:
     return call.method.strip("/").partition("/")[0].rpartition(".")[0]
-
-
-def _kept_details(failure: StatusError) -> tuple[tuple[str, str | bytes], ...]:
-    """Details of kinds this kernel does not know, handed on as they came."""
-    return tuple(pair for pair in failure._trailing if pair[0] == status.DETAILS_KEY)  # noqa: SLF001

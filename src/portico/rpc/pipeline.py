@@ -1,6 +1,6 @@
 """What happens to every call between its channel and its servicer, compiled once per method.
 
-The order: authorisation, validation, deadline, the servicer in an empty ``contextvars.Context``,
+The order: deadline, identity, authorisation, validation, the servicer in an empty ``contextvars.Context``,
 deadline again, error translation, metrics, log. A local call and a call from the network go through
 the same function; only the channel around it differs.
 """
@@ -9,81 +9,104 @@ from __future__ import annotations
 
 from contextvars import Context
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from portico import errors
 from portico.context import serve
-from portico.rpc.access import compile_access
+from portico.errors import StatusError
+from portico.rpc.access import compile_access, compile_authentication, require_sign_in
 from portico.rpc.outcome import ended_badly, log_outcome, translated
-from portico.rpc.validation import compile_validation
+from portico.rpc.transfer import Conformity, compile_conformity
+from portico.rpc.validation import Validation, compile_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from portico.context import Call
-    from portico.rpc.policy import Policy
+    from portico.rpc.contract import Method
+    from portico.rpc.policy import Policy, Transport
     from portico.rpc.registry import Endpoint
 
 _OK = grpc.StatusCode.OK
+_NO_RULES = Validation(lambda _: True, lambda _: None)
 
 
 def compile_call(
-    endpoint: Endpoint, policy: Policy, *, caller: str, transport: str
+    endpoint: Endpoint, policy: Policy, *, caller: str, transport: Transport
 ) -> Callable[[Call, Any], Any]:
     """The whole path of a call: ``invoke(call, request)`` returns the response or raises ``StatusError``.
 
-    For a streaming request ``request`` is an iterator; for a streaming response an iterator is
+    For a streaming request ``request`` is an iterator; for a streaming response a generator is
     returned, and errors come out of iterating it.
     """
-    method = endpoint.method
-    admit = compile_access(endpoint, policy, caller=caller)
-    validate = None
-    observe = _observer(endpoint, policy, caller, transport)
-    behaviour = endpoint.behaviour
+    method, behaviour = endpoint.method, endpoint.behaviour
+    validation = _validation(method)
     if method.client_streaming:
-        behaviour = _with_checked_requests(endpoint, behaviour)
-    elif method.request_class is not None:
-        validate = compile_validation(method.request_class)
-    compile_kind = _streaming if method.server_streaming else _single
-    return compile_kind(behaviour, method.response_class, admit, validate, observe, policy.log_calls)
+        behaviour, validation = _with_checked_requests(behaviour, validation), _NO_RULES
+    parts = _Parts(
+        behaviour,
+        compile_authentication(endpoint, policy),
+        compile_access(endpoint, policy, caller=caller),
+        validation,
+        compile_conformity(method.response_class),
+        _observe(endpoint, policy, caller, transport),
+        policy.log_calls,
+    )
+    return _streaming(parts) if method.server_streaming else _single(parts)
 
 
-def _single(
-    behaviour: Callable[..., Any],
-    response_class: type | None,
-    admit: Callable[[Call], None] | None,
-    validate: Callable[[Any], None] | None,
-    observe: Callable[[int, float], None] | None,
-    log_calls: bool,
-) -> Callable[[Call, Any], Any]:
+def _validation(method: Method) -> Validation:
+    rules = None if method.request_class is None else compile_validation(method.request_class)
+    return rules or _NO_RULES
+
+
+class _Parts(NamedTuple):
+    behaviour: Callable[..., Any]
+    identify: Callable[[Call], None]
+    admit: Callable[[Call], None] | None
+    validation: Validation
+    conformity: Conformity
+    observe: Callable[[int, float], None]
+    log_calls: bool
+
+
+def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
+    behaviour, identify, admit, validation, conformity, observe, log_calls = parts
+    is_surely_valid, check = validation
+    accepted, convert = conformity
+    by_sign_in = admit is require_sign_in
+
     def invoke(call: Call, request: Any) -> Any:
         started = monotonic()
+        deadline = call.deadline
         try:
-            deadline = call.deadline
             if deadline is not None and started >= deadline:
                 raise _too_late()
-            if admit is not None:
+            if call.unverified:
+                identify(call)
+            if admit is not None and not (by_sign_in and call.origin.identity.subject):
                 admit(call)
-            if validate is not None:
-                validate(request)
+            if not is_surely_valid(request):
+                check(request)
             response = Context().run(serve, call, behaviour, request)
             ended = monotonic()
-            if call._code is not None or call._cancelled:  # noqa: SLF001  # the hot path's one look
+            if call.marked:
                 ended_badly(call)
             if deadline is not None and ended >= deadline:
                 raise _too_late()
-            if response_class is not None and type(response) is not response_class:
-                raise _wrong_response(response_class, response)
-        except Exception as failure:  # noqa: BLE001  # everything a servicer raises becomes a status
-            error = _failed(call, failure, observe, started)
+            if type(response) is not accepted:
+                response = convert(response)
+        except KeyboardInterrupt:
+            call.finish()
+            raise
+        except BaseException as failure:  # noqa: BLE001  # whatever a servicer raises becomes a status
+            error = _failed(parts, call, failure, started)
         else:
-            call._over = True  # noqa: SLF001  # ``finish``, without a frame when nobody listens
-            if call._callbacks is not None:  # noqa: SLF001
+            call.over = True
+            if call.callbacks is not None:
                 call.finish()
-            if observe is not None:
-                observe(0, ended - started)
+            observe(0, ended - started)
             if log_calls:
                 log_outcome(call, _OK, ended - started)
             return response
@@ -92,116 +115,103 @@ def _single(
     return invoke
 
 
-def _streaming(
-    behaviour: Callable[..., Any],
-    response_class: type | None,
-    admit: Callable[[Call], None] | None,
-    validate: Callable[[Any], None] | None,
-    observe: Callable[[int, float], None] | None,
-    log_calls: bool,
-) -> Callable[[Call, Any], Iterator[Any]]:
+def _streaming(parts: _Parts) -> Callable[[Call, Any], Iterator[Any]]:
     def invoke(call: Call, request: Any) -> Iterator[Any]:
         started = monotonic()
-        context = Context()
         try:
-            if call.deadline is not None and started >= call.deadline:
-                raise _too_late()
-            if admit is not None:
-                admit(call)
-            if validate is not None:
-                validate(request)
-            responses = iter(context.run(serve, call, behaviour, request))
-            try:
-                for response in _in_context(context, responses):
-                    if response_class is not None and type(response) is not response_class:
-                        raise _wrong_response(response_class, response)
-                    yield response
-            finally:
-                close = getattr(responses, "close", None)
-                if close is not None:
-                    context.run(close)
+            _check_time(call)
+            if call.unverified:
+                parts.identify(call)
+            if parts.admit is not None:
+                parts.admit(call)
+            if not parts.validation.is_surely_valid(request):
+                parts.validation.check(request)
+            yield from _responses(parts, call, request)
             ended_badly(call)
-            if call.deadline is not None and monotonic() >= call.deadline:
-                raise _too_late()
+            _check_time(call)
         except GeneratorExit:  # the caller stopped reading
-            _abandoned(call, observe, started)
+            _ended(parts, call, grpc.StatusCode.CANCELLED, started)
             raise
-        except Exception as failure:  # noqa: BLE001  # everything a servicer raises becomes a status
-            error = _failed(call, failure, observe, started)
+        except BaseException as failure:  # noqa: BLE001  # whatever a servicer raises becomes a status
+            error = _failed(parts, call, failure, started)
         else:
-            call.finish()
-            if observe is not None:
-                observe(0, monotonic() - started)
-            if log_calls:
-                log_outcome(call, _OK, monotonic() - started)
+            _ended(parts, call, _OK, started)
             return
         raise error
 
     return invoke
 
 
-def _in_context(context: Context, responses: Iterator[Any]) -> Iterator[Any]:
-    while True:
-        try:
-            response = context.run(next, responses)
-        except StopIteration:
-            return
-        yield response
+def _responses(parts: _Parts, call: Call, request: Any) -> Iterator[Any]:
+    """The servicer's responses; its generator runs in one context from first to last."""
+    context = Context()
+    responses = iter(context.run(serve, call, parts.behaviour, request))
+    try:
+        while (
+            response := context.run(next, responses, None)
+        ) is not None:  # None ends it, as in grpcio
+            if call.cancelled:
+                return
+            call.no_more_headers()
+            if type(response) is not parts.conformity.accepted:
+                response = parts.conformity.convert(response)
+            yield response
+    finally:
+        close = getattr(responses, "close", None)
+        if close is not None:
+            context.run(close)
 
 
 def _with_checked_requests(
-    endpoint: Endpoint, behaviour: Callable[..., Any]
+    behaviour: Callable[..., Any], validation: Validation
 ) -> Callable[..., Any]:
     """Each message of a streaming request is validated as the servicer takes it."""
-    request_class = endpoint.method.request_class
-    validate = None if request_class is None else compile_validation(request_class)
-    if validate is None:
+    if validation is _NO_RULES:
         return behaviour
 
     def checked(requests: Iterator[Any]) -> Iterator[Any]:
         for request in requests:
-            validate(request)
+            if not validation.is_surely_valid(request):
+                validation.check(request)
             yield request
 
     return lambda requests, call: behaviour(checked(requests), call)
 
 
-def _observer(
-    endpoint: Endpoint, policy: Policy, caller: str, transport: str
-) -> Callable[[int, float], None] | None:
+def _observe(
+    endpoint: Endpoint, policy: Policy, caller: str, transport: Transport
+) -> Callable[[int, float], None]:
     if policy.observers is None:
-        return None
+        return lambda _code, _seconds: None
     return policy.observers.method(
         module=endpoint.module, method=endpoint.method.path, caller=caller, transport=transport
     ).observe
 
 
-def _failed(
-    call: Call,
-    failure: Exception,
-    observe: Callable[[int, float], None] | None,
-    started: float,
-) -> errors.StatusError:
+def _failed(parts: _Parts, call: Call, failure: BaseException, started: float) -> StatusError:
     error = translated(call, failure)
-    seconds = monotonic() - started
-    call.finish()
-    if observe is not None:
-        observe(error.code().value[0], seconds)
-    log_outcome(call, error.code(), seconds, error)
+    _ended(parts, call, error.code(), started, error)
     return error
 
 
-def _abandoned(call: Call, observe: Callable[[int, float], None] | None, started: float) -> None:
+def _ended(
+    parts: _Parts,
+    call: Call,
+    code: grpc.StatusCode,
+    started: float,
+    error: StatusError | None = None,
+) -> None:
     seconds = monotonic() - started
     call.finish()
-    if observe is not None:
-        observe(grpc.StatusCode.CANCELLED.value[0], seconds)
-    log_outcome(call, grpc.StatusCode.CANCELLED, seconds)
+    parts.observe(code.value[0], seconds)
+    if parts.log_calls or error is not None:
+        log_outcome(call, code, seconds, error)
 
 
-def _too_late() -> errors.StatusError:
-    return errors.StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+def _check_time(call: Call) -> None:
+    if call.deadline is not None and monotonic() >= call.deadline:
+        raise _too_late()
 
 
-def _wrong_response(expected: type, response: object) -> TypeError:
-    return TypeError(f"the servicer returned {type(response).__name__}, not {expected.__name__}")
+def _too_late() -> StatusError:
+    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from portico.rpc.contract import Access
 
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
     from portico.context import Identity
 
 
+Transport: TypeAlias = Literal["local", "remote"]
+
+
 class Observer(Protocol):
     """Where the outcomes of one method's calls are counted."""
 
     def observe(self, code: int, seconds: float) -> None:
         """Count a call that ended with gRPC status number ``code`` after ``seconds``."""
-        ...
 
 
 class Observers(Protocol):
     """Where an observer comes from, once per method and caller."""
 
-    def method(self, *, module: str, method: str, caller: str, transport: str) -> Observer:
+    def method(self, *, module: str, method: str, caller: str, transport: Transport) -> Observer:
         """The observer of ``caller``'s calls of ``method`` over ``transport`` (local or remote)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Policy:
     UNAUTHENTICATED; without it nobody is ever signed in. ``default_access`` and
     ``default_timeout_seconds`` hold where contract and caller say nothing.
     ``commands_need_workflow``: a module may call another's command only inside a workflow step.
+    ``log_calls``: also those that end well get a line in the log.
     """
 
     authenticate: Callable[[str], Identity] | None = None

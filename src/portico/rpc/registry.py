@@ -5,32 +5,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.rpc.contract import Method, describe
+from portico.rpc.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import grpc
+
+    from portico.rpc.interfaces import Handler
 
 
 class Endpoint(NamedTuple):
     """One method with the handler that implements it, and the module that the handler belongs to."""
 
     method: Method
-    handler: grpc.RpcMethodHandler
+    handler: Handler
     module: str
 
     @property
     def behaviour(self) -> Callable[..., object]:
         """The servicer's function, of whichever of the four kinds."""
         handler = self.handler
-        kinds = handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream
+        kinds = (
+            handler.unary_unary,
+            handler.unary_stream,
+            handler.stream_unary,
+            handler.stream_stream,
+        )
         return next(kind for kind in kinds if kind is not None)
 
 
 class Registry:
-    """Takes servicers from the generated ``add_…Servicer_to_server`` functions, as a ``grpc.Server`` does."""
+    """Takes servicers from the generated ``add_…Servicer_to_server`` functions, as a ``grpc.Server`` does.
 
-    def __init__(self) -> None:
+    ``threads`` are those of all local streams and futures to its servicers.
+    """
+
+    def __init__(self, *, threads: Threads | None = None) -> None:
+        self.threads = threads or Threads()
         self._endpoints: dict[str, Endpoint] = {}
         self._services: dict[str, str] = {}
 
@@ -38,7 +50,7 @@ class Registry:
         """Where the servicers of ``module`` are added."""
         return Registrar(self, module)
 
-    def add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler], module: str) -> None:
+    def add(self, service: str, handlers: Mapping[str, Handler], module: str) -> None:
         """Add a service's handlers by method name; a second registration of it is refused."""
         if service in self._services:
             raise ValueError(f"service {service} is registered twice")
@@ -76,23 +88,29 @@ class Registrar:
     def __init__(self, registry: Registry, module: str) -> None:
         self._registry = registry
         self._module = module
+        self._half_added: set[str] = set()
 
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
+    def add_generic_rpc_handlers(
+        self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
     ) -> None:
-        """Add a service, as today's generated code does, after ``add_generic_rpc_handlers``."""
-        if service_name not in self._registry.services:
-            self._registry.add(service_name, method_handlers, self._module)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Add services given as ``grpc.method_handlers_generic_handler`` makes them."""
         for generic in generic_rpc_handlers:
             handlers = getattr(generic, "_method_handlers", None)
             if handlers is None:
                 raise TypeError(f"{generic!r} does not say which methods it handles")
-            by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+            by_service: dict[str, dict[str, Handler]] = {}
             for path, handler in handlers.items():
                 service, _, name = path.strip("/").partition("/")
                 by_service.setdefault(service, {})[name] = handler
             for service, methods in by_service.items():
                 self._registry.add(service, methods, self._module)
+                self._half_added.add(service)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None:
+        """Add a service; generated code does so once more after ``add_generic_rpc_handlers``."""
+        if service_name in self._half_added:
+            self._half_added.remove(service_name)
+        else:
+            self._registry.add(service_name, method_handlers, self._module)

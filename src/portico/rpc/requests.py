@@ -12,10 +12,9 @@ from portico.errors import StatusError
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from portico.context import Call
-    from portico.rpc.transfer import Transfer
 
 BUFFERED = 8
 """Messages that wait for a slow reader, on each side of a stream: in-process flow control."""
@@ -27,51 +26,64 @@ class RequestStream:
     """The servicer's request iterator, fed by a thread that runs the caller's iterator.
 
     As behind a socket, the caller's iterator is read ahead of the servicer, a bounded number of
-    messages; the servicer stops waiting when the call is given up or out of time.
+    messages; the servicer stops waiting when the call is given up or out of time. ``fail`` ends the
+    call when the caller's iterator or one of its messages is at fault.
     """
 
-    def __init__(self, call: Call, requests: Iterable[Any], send: Transfer) -> None:
+    def __init__(
+        self,
+        call: Call,
+        requests: Iterator[Any],
+        send: Callable[[Any], Any],
+        fail: Callable[[StatusError], object],
+    ) -> None:
         self._call = call
         self._requests = requests
         self._send = send
+        self._fail = fail
         self._buffer: deque[Any] = deque()
         self._condition = threading.Condition()
         self._ended = False
-
-    def start(self, fail: Callable[[StatusError], None]) -> None:
-        """Begin reading; ``fail`` ends the call when the caller's iterator or a message is at fault."""
-        self._call.add_callback(self._wake)
-        threading.Thread(target=self._read, args=(fail,), name="portico-requests", daemon=True).start()
+        call.add_callback(self._wake)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         with self._condition:
-            while not self._buffer:
+            while self._call.is_active():
+                if self._buffer:
+                    self._condition.notify_all()
+                    return self._buffer.popleft()
                 if self._ended:
                     raise StopIteration
-                if not self._call.is_active():
-                    raise grpc.RpcError  # what grpcio's servicer sees when its caller is gone
                 self._condition.wait(self._call.time_remaining())
-            message = self._buffer.popleft()
-            self._condition.notify_all()
-            return message
+        if self._call.over:
+            raise StopIteration
+        raise grpc.RpcError  # what grpcio's servicer sees when its caller is gone
 
-    def _read(self, fail: Callable[[StatusError], None]) -> None:
+    def read(self) -> None:
+        """Take the caller's messages, to the last or until nobody wants them; the thread's work."""
         try:
-            for request in self._requests:
-                if not self._put(self._send(request)):
-                    return
+            while self._put(self._send(self._next_request())):
+                pass
+        except StopIteration:
+            pass
         except StatusError as error:
-            fail(error)
-        except Exception:  # noqa: BLE001  # as grpcio: whatever the caller's iterator raises
-            _log.warning("request_iterator_failed", method=self._call.method, exc_info=True)
-            fail(StatusError(grpc.StatusCode.UNKNOWN, "Exception iterating requests!"))
+            self._fail(error)
         finally:
             with self._condition:
                 self._ended = True
                 self._condition.notify_all()
+
+    def _next_request(self) -> Any:
+        try:
+            return next(self._requests)
+        except StopIteration:
+            raise
+        except Exception:  # noqa: BLE001  # as grpcio: whatever the caller's iterator raises
+            _log.warning("request_iterator_failed", method=self._call.method, exc_info=True)
+        raise StatusError(grpc.StatusCode.UNKNOWN, "Exception iterating requests!")
 
     def _put(self, message: Any) -> bool:
         with self._condition:

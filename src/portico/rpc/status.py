@@ -7,7 +7,7 @@ Source: https://google.aip.dev/193 and grpc's richer error model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import any_pb2
@@ -15,7 +15,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portico.errors import StatusError
+    from portico.rpc.metadata import Metadata
 
 DETAILS_KEY = "grpc-status-details-bin"
 
@@ -41,7 +44,7 @@ def details_bin(error: StatusError) -> bytes | None:
     """The trailer's value, or None when code and message say it all."""
     if not (error.reason or error.metadata or error.violations):
         return None
-    return to_status(error).SerializeToString()
+    return to_status(error).SerializeToString(deterministic=True)  # type: ignore[no-any-return]  # untyped
 
 
 def from_rpc_error(error: grpc.RpcError) -> StatusError:
@@ -53,61 +56,69 @@ def from_rpc_error(error: grpc.RpcError) -> StatusError:
 
     if isinstance(error, StatusError):
         return error
-    initial = tuple(_call(error, "initial_metadata") or ())
-    trailing = tuple((key, value) for key, value in _call(error, "trailing_metadata") or ())
-    code = _call(error, "code") or grpc.StatusCode.UNKNOWN
-    return from_parts(code, _call(error, "details") or "", initial=initial, trailing=trailing)
+    return from_parts(
+        _told(error, "code") or grpc.StatusCode.UNKNOWN,
+        _told(error, "details") or "",
+        initial=tuple(_told(error, "initial_metadata") or ()),
+        trailing=tuple(_told(error, "trailing_metadata") or ()),
+    )
 
 
 def from_parts(
-    code: grpc.StatusCode,
-    message: str,
-    *,
-    initial: tuple[tuple[str, str | bytes], ...] = (),
-    trailing: tuple[tuple[str, str | bytes], ...] = (),
+    code: grpc.StatusCode, message: str, *, initial: Metadata = (), trailing: Metadata = ()
 ) -> StatusError:
     """The error a status and its trailers describe."""
     from portico.errors import StatusError, Violation
 
-    reason, domain, facts, violations = "", "", {}, []
+    info, violations = error_details_pb2.ErrorInfo(), []
     for detail in _details(trailing):
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo.FromString(detail.value)
-            reason, domain, facts = info.reason, info.domain, dict(info.metadata)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            request = error_details_pb2.BadRequest.FromString(detail.value)
+        if isinstance(detail, error_details_pb2.ErrorInfo):
+            info = detail
+        else:
             violations += [
                 Violation(each.field, each.description, each.reason)
-                for each in request.field_violations
+                for each in detail.field_violations
             ]
     return StatusError(
         code,
         message,
-        reason=reason,
-        domain=domain,
-        metadata=facts,
+        reason=info.reason,
+        domain=info.domain,
+        metadata=info.metadata,
         violations=violations,
         initial=initial,
         trailing=trailing,
     )
 
 
-def _details(trailing: tuple[tuple[str, str | bytes], ...]) -> list[any_pb2.Any]:
+def _details(trailing: Metadata) -> Iterator[Any]:
+    """The details of the kinds that a ``StatusError`` has room for."""
+    for packed in _all_details(trailing):
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest):
+            if packed.Is(kind.DESCRIPTOR):
+                try:
+                    yield kind.FromString(packed.value)
+                except DecodeError:  # a foreign server's mistake must not hide its status code
+                    continue
+
+
+def _all_details(trailing: Metadata) -> list[any_pb2.Any]:
     for key, value in trailing:
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:
                 return list(status_pb2.Status.FromString(value).details)
-            except DecodeError:  # a foreign server's mistake must not hide its status code
+            except DecodeError:  # the same
                 return []
     return []
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _packed(message: Any) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message, deterministic=True)
     return packed
 
 
-def _call(error: grpc.RpcError, name: str):  # type: ignore[no-untyped-def]  # grpc.RpcError declares no methods
+def _told(error: grpc.RpcError, name: str) -> Any:
+    """What the error's method ``name`` returns; a bare ``grpc.RpcError`` has none."""
     method = getattr(error, name, None)
     return None if method is None else method()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import protovalidate
-from google.protobuf.descriptor import FieldDescriptor
 
 from portico import errors
-from portico.rpc.fast_rules import fast_tests
+from portico.rpc.contract import descriptor_of
+from portico.rpc.fast_rules import compile_fast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,32 +19,34 @@ if TYPE_CHECKING:
 INVALID = "INVALID_REQUEST"
 
 
-def compile_validation(message_class: type[Message]) -> Callable[[Message], None] | None:
-    """A check that raises INVALID_ARGUMENT with every violation; None when the contract has no rules.
+class Validation(NamedTuple):
+    """The rules of one message class, as two questions.
 
-    The rules are compiled here, so that no request pays for it.
+    ``is_surely_valid`` is quick and may say False of a valid message; then ``check`` raises
+    INVALID_ARGUMENT with every violation, or returns when there is none.
     """
-    if not _has_rules(message_class.DESCRIPTOR, set()):
+
+    is_surely_valid: Callable[[Any], object]
+    check: Callable[[Any], None]
+
+
+def compile_validation(message_class: type[Message]) -> Validation | None:
+    """The rules of ``message_class``; None when its contract has none.
+
+    They are compiled here, so that no request pays for it.
+    """
+    descriptor = descriptor_of(message_class)
+    if not _has_rules(descriptor, set()):
         return None
     collect = protovalidate.Validator().collect_violations
     collect(message_class())
-    tests = fast_tests(message_class.DESCRIPTOR) or [(_itself, _never)]
 
-    def validate(message: Message) -> None:
-        for read, holds in tests:
-            if not holds(read(message)):
-                break
-        else:
-            return
+    def check(message: Message) -> None:
         found = collect(message)
         if found:
             raise _invalid(found)
 
-    return validate
-
-
-def _itself(message: Message) -> Message:
-    return message
+    return Validation(compile_fast(descriptor) or _never, check)
 
 
 def _never(_: Message) -> bool:
@@ -79,11 +81,13 @@ def _has_rules(descriptor: Descriptor, seen: set[str]) -> bool:
     if descriptor.full_name in seen:
         return False
     seen.add(descriptor.full_name)
-    if _ruled(descriptor.GetOptions()) or any(_ruled(each.GetOptions()) for each in descriptor.oneofs):
+    if _ruled(descriptor.GetOptions()) or any(
+        _ruled(each.GetOptions()) for each in descriptor.oneofs
+    ):
         return True
     return any(
         _ruled(field.GetOptions())
-        or (field.type == FieldDescriptor.TYPE_MESSAGE and _has_rules(field.message_type, seen))
+        or (field.message_type is not None and _has_rules(field.message_type, seen))
         for field in descriptor.fields
     )
 

@@ -1,0 +1,239 @@
+"""The four kinds of local call, as stubs hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from portico.context import Call, current_or_none
+from portico.errors import StatusError
+from portico.rpc.ended import Ended
+from portico.rpc.exchange import Exchange
+from portico.rpc.inflight import LocalRpc
+from portico.rpc.interfaces import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from portico.rpc.metadata import checked
+from portico.rpc.origin import origin_of, take_token
+from portico.rpc.requests import RequestStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.rpc.contract import Method
+    from portico.rpc.interfaces import Deserializer, Serializer
+    from portico.rpc.local import LocalChannel
+    from portico.rpc.transfer import Transfer
+
+FOREVER_SECONDS = 1e8
+"""A longer timeout is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way from one callable to its servicer."""
+
+    method: Method
+    module: str
+    caller: str
+    default_timeout_seconds: float | None
+    request: Transfer
+    response: Transfer
+    invoke: Callable[[Call, Any], Any]
+
+
+class _LocalCallable:
+    """One method over one channel; its route is looked up at the first call."""
+
+    client_streaming = False
+    server_streaming = False
+
+    def __init__(
+        self, channel: LocalChannel, path: str, serializer: Serializer, deserializer: Deserializer
+    ) -> None:
+        self._channel = channel
+        self._path = path if path.startswith("/") else f"/{path}"
+        self._serializer = serializer
+        self._deserializer = deserializer
+        self._route: Route | None = None
+
+    def _find(self) -> Route:
+        route = self._channel.route(self._path, self._serializer, self._deserializer)
+        method = route.method
+        if (method.client_streaming, method.server_streaming) != (
+            self.client_streaming,
+            self.server_streaming,
+        ):
+            raise StatusError(
+                grpc.StatusCode.UNIMPLEMENTED, f"{self._path} is an rpc of another kind"
+            )
+        self._route = route
+        return route
+
+    def _open(self, route: Route, timeout: float | None, metadata: Any) -> Call:
+        """The call as its servicer will see it: what is left of the caller's time, never more."""
+        if self._channel.closed:
+            raise ValueError("Cannot invoke RPC on closed channel!")
+        sent = () if metadata is None else checked(metadata)
+        parent = current_or_none()
+        if parent is None:
+            origin, deadline = origin_of(sent), None
+        elif parent.cancelled or parent.top.cancelled:
+            raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
+        else:
+            origin, deadline = parent.origin, parent.deadline
+        if timeout is None and deadline is None:
+            timeout = route.default_timeout_seconds
+        if timeout is not None and timeout < FOREVER_SECONDS:
+            wanted = monotonic() + timeout
+            if deadline is None or wanted < deadline:
+                deadline = wanted
+        call = Call(parent, origin, self._path, route.module, route.caller, deadline, sent)
+        if parent is not None:
+            call.step = parent.step
+            call.transaction = parent.transaction
+        if sent:
+            take_token(call, sent)
+        return call
+
+    def _begin(self, request: Any, timeout: float | None, metadata: Any) -> LocalRpc:
+        """Run the call in a thread of its own.
+
+        Of what goes wrong before that, the result tells, except for a request that is none.
+        """
+        try:
+            route = self._route or self._find()
+            call = self._open(route, timeout, metadata)
+        except StatusError as error:
+            return LocalRpc(Ended(error=error))
+        call.top = call
+        call.transaction = call.step = None  # a database transaction stays in its thread
+        if not self.client_streaming:
+            request = route.request.moved(request)
+        exchange = Exchange(call, route.response.moved, self._channel.under_way)
+        try:
+            self._start(route, exchange, request)
+        except StatusError as error:
+            exchange.fail(error)
+        if call.parent is not None:
+            call.parent.top.has_below(exchange)
+        return LocalRpc(exchange)
+
+    def _start(self, route: Route, exchange: Exchange, request: Any) -> None:
+        threads = self._channel.registry.threads
+        run = exchange.run_stream if self.server_streaming else exchange.run_single
+        if not self.client_streaming:
+            threads.start(partial(run, route.invoke, request))
+            return
+        stream = RequestStream(exchange.call, request, route.request.moved, exchange.fail)
+        threads.start(stream.read, partial(run, route.invoke, stream))
+
+
+class LocalUnaryUnary(_LocalCallable, UnaryUnary):
+    """One message each way, in the caller's thread."""
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        route = self._route or self._find()
+        as_is, moved = route.request
+        if type(request) is not as_is:
+            request = moved(request)
+        response = route.invoke(self._open(route, timeout, metadata), request)
+        as_is, moved = route.response
+        return response if type(response) is as_is else moved(response)
+
+    def with_call(
+        self, request: Any, timeout: float | None = None, metadata: Any = None, *_: Any, **__: Any
+    ) -> tuple[Any, LocalRpc]:
+        """The response, and the call with its headers and trailers."""
+        route = self._route or self._find()
+        sent = route.request.moved(request)
+        call = self._open(route, timeout, metadata)
+        response = route.response.moved(route.invoke(call, sent))
+        ended = Ended(
+            response=response,
+            headers=call.sent_headers(),
+            trailers=call.trailing_metadata() or (),
+        )
+        return response, LocalRpc(ended)
+
+    def future(
+        self, request: Any, timeout: float | None = None, metadata: Any = None, *_: Any, **__: Any
+    ) -> LocalRpc:
+        """The call, under way in a thread of its own."""
+        return self._begin(request, timeout, metadata)
+
+
+class LocalUnaryStream(_LocalCallable, UnaryStream):
+    """One request, a stream of responses."""
+
+    server_streaming = True
+
+    def __call__(
+        self, request: Any, timeout: float | None = None, metadata: Any = None, *_: Any, **__: Any
+    ) -> LocalRpc:
+        return self._begin(request, timeout, metadata)
+
+
+class LocalStreamUnary(_LocalCallable, StreamUnary):
+    """A stream of requests, one response."""
+
+    client_streaming = True
+
+    def __call__(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        return self._begin(request_iterator, timeout, metadata).result()
+
+    def with_call(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Any, LocalRpc]:
+        """The response, and the call with its headers and trailers."""
+        rpc = self._begin(request_iterator, timeout, metadata)
+        return rpc.result(), rpc
+
+    def future(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> LocalRpc:
+        """The call, under way in a thread of its own."""
+        return self._begin(request_iterator, timeout, metadata)
+
+
+class LocalStreamStream(_LocalCallable, StreamStream):
+    """A stream each way."""
+
+    client_streaming = server_streaming = True
+
+    def __call__(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> LocalRpc:
+        return self._begin(request_iterator, timeout, metadata)
