@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pool
 
-from portico.gateway.rules import BadRuleError, read_routes
+from portico.gateway.rules import RuleError, read_routes
 from portico.module import ModuleError
 from portico.settings import SettingsError
 
@@ -56,7 +56,7 @@ def _routes(modules: list[Module]) -> Iterator[str]:
     for module in modules:
         try:
             routes = list(read_routes(descriptor_pool.Default(), _described(module)))
-        except BadRuleError as failure:
+        except RuleError as failure:
             yield str(failure)
             continue
         for route in routes:
