@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import Violation
 from portico.gateway.document import printable
-from portico.gateway.kinds import expectation, is_plain_number, neutral
+from portico.gateway.kinds import expectation, neutral
 from portico.gateway.shape import DEEPEST, LIST, MAP, SINGLE, is_finite
 
 if TYPE_CHECKING:
@@ -113,11 +113,9 @@ class _Search:
             yield Violation(path, "must not be null")
         elif field.free_form and not is_finite(item):
             yield Violation(path, f"must not hold infinite numbers or be deeper than {DEEPEST}")
-        elif field.number and isinstance(item, str) and not is_plain_number(item):
-            yield Violation(path, expectation(field.descriptor))
         else:
-            alone = {SINGLE: item, LIST: [item], MAP: {key: item}}[field.container]
-            if not self._accepts(shape.message, {field.json_name: alone}):
+            alone: dict[str, JsonValue] = {SINGLE: item, LIST: [item], MAP: {key: item}}
+            if not self._takes(shape, field, alone[field.container]):
                 yield Violation(path, expectation(field.descriptor))
 
     def _takes(self, shape: Shape, field: Field, some: JsonValue) -> bool:

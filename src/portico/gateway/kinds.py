@@ -84,11 +84,6 @@ def is_number(field: FieldDescriptor) -> bool:
     return field.type not in _NOT_NUMBERS
 
 
-def is_plain_number(text: str) -> bool:
-    """Whether ``text`` has no digit that only Python takes for one (``1_000``, other scripts)."""
-    return text.isascii() and "_" not in text
-
-
 def neutral(field: FieldDescriptor) -> JsonValue:
     """A value that the field always takes."""
     if field.message_type is not None:

@@ -162,7 +162,8 @@ def _other(detail: AnyMessage) -> tuple[dict[str, Any], str]:
     wait = ""
     retry = error_details_pb2.RetryInfo()
     if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
-        wait = str(max(-(-retry.retry_delay.ToMilliseconds() // 1000), 0))  # whole seconds, up
+        delay = retry.retry_delay
+        wait = str(max(delay.seconds + (delay.nanos > 0), 0))  # whole seconds, rounded up
     try:
         return json_format.MessageToDict(detail), wait
     except (json_format.Error, TypeError, DecodeError, ValueError):

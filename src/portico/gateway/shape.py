@@ -7,9 +7,10 @@ undone or do differently (unknown and doubled fields, two members of a oneof, wr
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from portico.gateway.kinds import is_number, is_plain_number, is_special
+from portico.gateway.kinds import is_number, is_special
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,9 @@ SINGLE, LIST, MAP = "single", "list", "map"
 DEEPEST = 100
 """Levels of free-form JSON, and of messages, as in every protobuf library."""
 
+_FIELD_MASK = "google.protobuf.FieldMask"
+_PATH = r"[a-z][A-Za-z0-9]*(?:\.[a-z][A-Za-z0-9]*)*"
+_MASK = re.compile(rf"{_PATH}(?:,{_PATH})*")
 _FREE_FORM = frozenset(
     {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
 )
@@ -32,8 +36,8 @@ _FREE_FORM = frozenset(
 class Field(NamedTuple):
     """One field: its names, and what it holds.
 
-    ``inner`` is set when that is a message of a known shape, ``key`` for a map. ``fits`` checks the
-    structure of a value that is not null; None when any will do.
+    ``inner`` is set when that is a message of a known shape, ``key`` for a map. ``check`` is what one
+    value that is not null must stand, ``fits`` what the container of them must; None: any will do.
     """
 
     json_name: str
@@ -44,7 +48,7 @@ class Field(NamedTuple):
     descriptor: FieldDescriptor
     key: FieldDescriptor | None
     free_form: bool
-    number: bool
+    check: Check | None
     fits: Check | None
 
 
@@ -73,6 +77,7 @@ class Shapes:
                 key, held = entry.fields_by_name["key"], entry.fields_by_name["value"]
         message = held.message_type
         inner = self.of(message) if message is not None and not is_special(message) else None
+        check = inner.fits if inner is not None else _check_of(held)
         oneof = field.containing_oneof
         return Field(
             json_name=field.json_name,
@@ -83,8 +88,8 @@ class Shapes:
             descriptor=held,
             key=key,
             free_form=_is_free_form(held),
-            number=is_number(held),
-            fits=_in_container(container, _check_of(held, inner)),
+            check=check,
+            fits=_in_container(container, check),
         )
 
 
@@ -137,17 +142,22 @@ def _is_free_form(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.full_name in _FREE_FORM
 
 
-def _check_of(field: FieldDescriptor, inner: Shape | None) -> Check | None:
-    """What one value of the field must stand."""
-    if inner is not None:
-        return inner.fits
+def _check_of(field: FieldDescriptor) -> Check | None:
+    """What the codecs' libraries let through and we do not."""
     if is_number(field):
-        return _is_number
+        return _is_plain_number
+    if field.message_type is not None and field.message_type.full_name == _FIELD_MASK:
+        return _is_mask
     return is_finite if _is_free_form(field) else None
 
 
-def _is_number(value: JsonValue) -> bool:
-    return type(value) is not str or is_plain_number(value)
+def _is_plain_number(value: JsonValue) -> bool:
+    """Whether a number in text has no digit that only Python takes for one: ``1_000``, other scripts."""
+    return type(value) is not str or (value.isascii() and "_" not in value)
+
+
+def _is_mask(value: JsonValue) -> bool:
+    return type(value) is str and (not value or _MASK.fullmatch(value) is not None)
 
 
 def _in_container(container: str, check: Check | None) -> Check | None:

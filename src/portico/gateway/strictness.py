@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from portico.gateway.kinds import is_special, is_wrapper
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor
 
     from portico.gateway.document import JsonValue
 
@@ -49,14 +49,19 @@ def _single(field: FieldDescriptor, item: JsonValue) -> bool:
             return _single(message.fields_by_name["value"], item)
         return is_special(message) or is_strict(item, message)
     if field.enum_type is not None:
-        return type(item) is int or (
-            isinstance(item, str) and item in field.enum_type.values_by_name
-        )
+        return _enum(item, field.enum_type)
     if field.type in _FLOATS:
         return _float(item, field.type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return isinstance(item, str) and _base64(item)
     return True
+
+
+def _enum(item: JsonValue, enum: EnumDescriptor) -> bool:
+    if type(item) is int:
+        return -(2**31) <= item < 2**31
+    # Not values_by_name: it trips over text that is not Unicode.
+    return item in [value.name for value in enum.values]
 
 
 def _float(item: JsonValue, kind: int) -> bool:
@@ -78,6 +83,8 @@ def _float(item: JsonValue, kind: int) -> bool:
 def _base64(text: str) -> bool:
     padded = text + "=" * (-len(text) % 4)
     altchars = b"-_" if "-" in text or "_" in text else None
+    if altchars and ("+" in text or "/" in text):
+        return False
     try:
         base64.b64decode(padded, altchars=altchars, validate=True)
     except (ValueError, binascii.Error):
