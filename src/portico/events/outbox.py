@@ -35,11 +35,7 @@ class Outbox:
     def __init__(self, schema: str) -> None:
         """``schema`` bears the module's name."""
         self.schema = schema
-        names = {
-            "table": f'"{schema}".outbox',
-            "pending": _PENDING,
-            "head": _HEAD.format(table=f'"{schema}".outbox'),
-        }
+        names = {"table": f'"{schema}".outbox', "pending": _PENDING, "due": _DUE}
         self._insert = _INSERT.format_map(names)
         self._claim = _CLAIM.format_map(names)
         self._deliverable = _DELIVERABLE.format_map(names)
@@ -52,15 +48,15 @@ class Outbox:
         session.exec_driver_sql(self._insert, record)
 
     def claim(
-        self, session: Connection, *, now: datetime, aggregates: int, run: int
+        self, session: Connection, *, now: datetime, window: int | None, aggregates: int, run: int
     ) -> list[Record]:
         """Events to deliver, kept from all other relays until this transaction ends.
 
-        At most ``aggregates`` aggregates whose first undelivered event is due, and of each up to
-        ``run`` events in their order.
+        Looked for among the first ``window`` undelivered ones, or among all when it is None: at most
+        ``aggregates`` aggregates whose first one is due, and of each up to ``run`` in their order.
         """
-        parameters = {"now": now, "aggregates": aggregates, "run": run}
-        return [Record(*row) for row in session.exec_driver_sql(self._claim, parameters)]
+        limits = {"now": now, "window": window, "aggregates": aggregates, "run": run}
+        return [Record(*row) for row in session.exec_driver_sql(self._claim, limits)]
 
     def is_deliverable(self, session: Connection, *, now: datetime) -> bool:
         """Whether any event is due, also one that a relay is delivering at the moment."""
@@ -89,39 +85,39 @@ class Outbox:
 
 
 _PENDING = "delivered_at IS NULL AND dead_at IS NULL"
+_DUE = "(next_attempt_at IS NULL OR next_attempt_at <= %(now)s)"
 
 _INSERT = """
 INSERT INTO {table} (id, aggregatetype, aggregateid, type, payload, headers, occurred_at)
 VALUES (%(id)s, %(aggregate_type)s, %(aggregate_id)s, %(type)s, %(payload)b, %(headers)s::jsonb, %(occurred_at)s)
 """
 
-# The first undelivered event of its aggregate, due now. An event behind one that failed is no head.
-_HEAD = """
-    e.delivered_at IS NULL AND e.dead_at IS NULL AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= %(now)s)
-    AND NOT EXISTS (
-        SELECT FROM {table} AS earlier
-        WHERE earlier.delivered_at IS NULL AND earlier.dead_at IS NULL
-          AND earlier.aggregatetype = e.aggregatetype AND earlier.aggregateid = e.aggregateid
-          AND earlier.sequence < e.sequence)
-"""
-
-# Whoever has locked the head of an aggregate has the aggregate: the events behind it are no heads
-# for anyone else until this transaction ends, so they need no lock of their own.
+# The first undelivered event of an aggregate stands for it: whoever has locked that row has the
+# aggregate, and the events behind it need no lock, for they are first for nobody else until this
+# transaction ends. All that come before one in the window are in the window, so `place` is right.
 _CLAIM = """
-WITH head AS MATERIALIZED (
-    SELECT e.aggregatetype, e.aggregateid, e.sequence FROM {table} AS e
-    WHERE {head} ORDER BY e.sequence LIMIT %(aggregates)s FOR UPDATE OF e SKIP LOCKED)
-SELECT next.id, next.aggregatetype, next.aggregateid, next.type, next.payload, next.headers,
-       next.occurred_at, next.attempts, next.next_attempt_at
-FROM head CROSS JOIN LATERAL (
-    SELECT * FROM {table} AS behind
-    WHERE behind.aggregatetype = head.aggregatetype AND behind.aggregateid = head.aggregateid
-      AND behind.sequence >= head.sequence AND behind.delivered_at IS NULL AND behind.dead_at IS NULL
-    ORDER BY behind.sequence LIMIT %(run)s) AS next
-ORDER BY next.sequence
+WITH early AS MATERIALIZED (
+    SELECT id, sequence, aggregatetype, aggregateid,
+           row_number() OVER (PARTITION BY aggregatetype, aggregateid ORDER BY sequence) AS place
+    FROM (SELECT * FROM {table} WHERE {pending} ORDER BY sequence LIMIT %(window)s) AS oldest),
+claimed AS MATERIALIZED (
+    SELECT event.aggregatetype, event.aggregateid
+    FROM {table} AS event JOIN early ON early.id = event.id AND early.place = 1
+    WHERE {pending} AND {due}
+    ORDER BY event.sequence LIMIT %(aggregates)s FOR UPDATE OF event SKIP LOCKED)
+SELECT event.id, event.aggregatetype, event.aggregateid, event.type, event.payload, event.headers,
+       event.occurred_at, event.attempts, event.next_attempt_at
+FROM early JOIN claimed USING (aggregatetype, aggregateid) JOIN {table} AS event ON event.id = early.id
+WHERE early.place <= %(run)s ORDER BY early.sequence
 """
 
-_DELIVERABLE = "SELECT EXISTS (SELECT FROM {table} AS e WHERE {head})"
+_DELIVERABLE = """
+SELECT EXISTS (
+    SELECT FROM (
+        SELECT DISTINCT ON (aggregatetype, aggregateid) next_attempt_at
+        FROM {table} WHERE {pending} ORDER BY aggregatetype, aggregateid, sequence) AS first
+    WHERE {due})
+"""
 
 _OLDEST = "SELECT occurred_at FROM {table} WHERE {pending} ORDER BY sequence LIMIT 1"
 

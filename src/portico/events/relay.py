@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
-from portico.context import Call, entered, root
+from portico.context import entered, root
 from portico.data.session import Use
 from portico.data.transaction import Transaction
-from portico.events import inbox
+from portico.events.delivery import Delivery
 from portico.events.outbox import Outbox, Record
-from portico.events.publisher import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_ERROR = 1000
+_WINDOW = 1000  # a look at so many costs a millisecond; all are looked at when none of these is due
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +39,10 @@ class RelaySettings:
 
     poll_seconds: float = 1.0
     """How often it looks by itself: for retries that are due, and for what other processes published."""
-    aggregates_per_batch: int = 50
-    events_per_aggregate: int = 20
+    batch_seconds: float = 1.0
+    """After so long a batch ends with the event at hand; the rest of it is for anyone to take."""
+    aggregates_per_batch: int = 100
+    events_per_aggregate: int = 100
     reaction_timeout_seconds: float = 10.0
     max_attempts: int = 12
     """Then an event is dead: kept, logged, and passed over. With the delays below after about half an hour."""
@@ -74,10 +74,12 @@ class Relay:
         self._outboxes = {
             database.schema: (database, Outbox(database.schema)) for database in outboxes
         }
-        self._reactions = _by_type(reactions)
         self._clock = clock
         self._doorbell = doorbell
         self._settings = settings or RelaySettings()
+        self._delivery = Delivery(
+            reactions, clock=clock, timeout_seconds=self._settings.reaction_timeout_seconds
+        )
         self._random = random or Random()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -170,11 +172,8 @@ class Relay:
             database.engine, Use(database.schema, read_only=False, deadline=None), outer=None
         )
         try:
-            batch = outbox.claim(
-                claim.connection,
-                now=self._clock.now(),
-                aggregates=self._settings.aggregates_per_batch,
-                run=self._settings.events_per_aggregate,
+            batch = self._claim(outbox, claim.connection, _WINDOW) or self._claim(
+                outbox, claim.connection, None
             )
             if batch:
                 claim.session.send("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -185,73 +184,39 @@ class Relay:
         claim.commit()
         return len(batch)
 
+    def _claim(self, outbox: Outbox, session: Connection, window: int | None) -> list[Record]:
+        return outbox.claim(
+            session,
+            now=self._clock.now(),
+            window=window,
+            aggregates=self._settings.aggregates_per_batch,
+            run=self._settings.events_per_aggregate,
+        )
+
     def _deliver(self, batch: Sequence[Record], outbox: Outbox, session: Connection) -> None:
-        held: set[tuple[str, str]] = set()
+        until = time.monotonic() + self._settings.batch_seconds
+        held: set[str] = set()  # the aggregates whose later events must wait
         delivered: list[UUID] = []
         for record in batch:
-            aggregate = record.aggregate_type, record.aggregate_id
-            if record.next_attempt_at is not None and record.next_attempt_at > self._clock.now():
-                held.add(aggregate)  # it waits behind one that committed later than it
-            if aggregate in held:
+            if self._waits(record):
+                held.add(record.aggregate_id)
+            if record.aggregate_id in held:
                 continue
-            if self._stopping.is_set():
-                break
-            failure = self._deliver_one(record)
+            failure = self._delivery.deliver(record)
             if failure is None:
                 delivered.append(record.id)
             else:
-                held.add(aggregate)
+                held.add(record.aggregate_id)
                 self._mark_failed(record, failure, outbox, session)
+            if self._stopping.is_set() or time.monotonic() > until:
+                break
         if delivered:
             outbox.mark_delivered(session, delivered, at=self._clock.now())
             self.delivered += len(delivered)
 
-    def _deliver_one(self, record: Record) -> str | None:
-        """Hand one event to all who react to it; the first failure, in words, ends it for this time."""
-        for reaction in self._reactions.get(record.type, ()):
-            try:
-                self._react(reaction, record)
-            except Exception as error:  # noqa: BLE001  # a reaction may raise anything
-                name = f"{reaction.database.schema}.{reaction.consumer}"
-                _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
-                return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
-        return None
-
-    def _react(self, reaction: Reaction, record: Record) -> None:
-        module = reaction.database.schema
-        deadline = time.monotonic() + self._settings.reaction_timeout_seconds
-        method = f"{module}.{reaction.consumer}"
-        call = Call(
-            None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
-        )
-        with entered(call):
-            if reaction.in_transaction:
-                self._react_inside(reaction, record)
-            else:
-                self._react_outside(reaction, record)
-
-    def _react_inside(self, reaction: Reaction, record: Record) -> None:
-        with reaction.database.unit_of_work() as session:
-            if self._note(reaction, record, session):
-                reaction.handle(reaction.event.FromString(record.payload), session)
-
-    def _react_outside(self, reaction: Reaction, record: Record) -> None:
-        with reaction.database.reading() as session:
-            consumer, module = reaction.consumer, reaction.database.schema
-            if inbox.has(session, module, event_id=record.id, consumer=consumer):
-                return
-        reaction.handle(reaction.event.FromString(record.payload))
-        with reaction.database.unit_of_work() as session:
-            self._note(reaction, record, session)
-
-    def _note(self, reaction: Reaction, record: Record, session: Connection) -> bool:
-        return inbox.received(
-            session,
-            reaction.database.schema,
-            event_id=record.id,
-            consumer=reaction.consumer,
-            at=self._clock.now(),
-        )
+    def _waits(self, record: Record) -> bool:
+        """Whether it failed before and is not due: then it is behind one that committed later than it."""
+        return record.next_attempt_at is not None and record.next_attempt_at > self._clock.now()
 
     def _mark_failed(
         self, record: Record, failure: str, outbox: Outbox, session: Connection
@@ -272,15 +237,3 @@ class Relay:
         """Twice as long each time, and by chance up to half shorter, so that failures do not march in step."""
         longest = self._settings.first_delay_seconds * 2.0 ** (attempts - 1)
         return min(longest, self._settings.longest_delay_seconds) * self._random.uniform(0.5, 1.0)
-
-
-def _by_type(reactions: Iterable[Reaction]) -> dict[str, list[Reaction]]:
-    found: dict[str, list[Reaction]] = defaultdict(list)
-    seen: set[tuple[str, str]] = set()
-    for reaction in reactions:
-        name = reaction.database.schema, reaction.consumer
-        if name in seen:
-            raise ValueError(f"module {name[0]} has two reactions called {name[1]}")
-        seen.add(name)
-        found[reaction.event.DESCRIPTOR.full_name].append(reaction)
-    return dict(found)

@@ -42,10 +42,6 @@ _PENDING_V1 = """
 CREATE INDEX outbox_pending ON "{schema}".outbox (sequence)
 WHERE delivered_at IS NULL AND dead_at IS NULL
 """
-_AGGREGATE_V1 = """
-CREATE INDEX outbox_pending_aggregate ON "{schema}".outbox (aggregatetype, aggregateid, sequence)
-WHERE delivered_at IS NULL AND dead_at IS NULL
-"""
 _INBOX_V1 = """
 CREATE TABLE "{schema}".inbox (
     event_id    uuid NOT NULL,
@@ -58,5 +54,5 @@ CREATE TABLE "{schema}".inbox (
 
 def create_v1(op: Operations, schema: str) -> None:
     """Make ``outbox`` and ``inbox`` in ``schema``; called by a module's first migration."""
-    for statement in (_OUTBOX_V1, _PENDING_V1, _AGGREGATE_V1, _INBOX_V1):
+    for statement in (_OUTBOX_V1, _PENDING_V1, _INBOX_V1):
         op.execute(statement.format(schema=schema))

@@ -242,6 +242,20 @@ class TestAReactionThatFails:
         relay.settle()
         assert effects(bank) == ["b:1", "b:2", "a:1", "a:2", "a:3", "a:4"]
 
+    def test_hides_nobody_behind_a_long_row_of_those_who_wait(
+        self,
+        shop: Database,
+        bank: Database,
+        events: Events,
+        relay_for: RelayFor,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("portico.events.relay._WINDOW", 3)
+        relay = relay_for(reactions_of(Ledger(fails=lambda e: e == "a:1"), database=bank))
+        publish(shop, events, "a:1", "a:2", "a:3", "a:4", "a:5", "b:1")
+        relay.settle()
+        assert effects(bank) == ["b:1"]
+
     def test_does_not_make_others_repeat_their_effect(
         self,
         shop: Database,
@@ -349,6 +363,35 @@ def test_a_crash_between_the_effect_and_the_mark_has_no_second_effect(
 
 def _die(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_batch_ends_in_time_and_the_rest_is_not_lost(
+    shop: Database, bank: Database, events: Events, relay_for: RelayFor
+) -> None:
+    relay = relay_for(reactions_of(Ledger(), database=bank), batch_seconds=0)
+    publish(shop, events, "a:1", "a:2", "b:1")
+    assert relay._deliver_some()
+    assert effects(bank) == ["a:1"]
+    relay.settle()
+    assert effects(bank) == ["a:1", "a:2", "b:1"]
+
+
+def test_an_event_that_waits_behind_one_that_committed_later_goes_on_waiting(
+    shop: Database, bank: Database, events: Events, relay_for: RelayFor, clock: ManualClock
+) -> None:
+    ledger = Ledger(fails=lambda event: event == "a:2")
+    relay = relay_for(reactions_of(ledger, database=bank))
+    with shop.unit_of_work() as session:
+        events.publish(session, StringValue(value="a:1"), aggregate_id="a")
+        with entered(root()):
+            publish(shop, events, "a:2", "a:3")
+        relay.settle()
+    ledger.fails = lambda _: False
+    relay.settle()
+    assert effects(bank) == ["a:1"]
+    clock.advance(seconds=10)
+    relay.settle()
+    assert effects(bank) == ["a:1", "a:2", "a:3"]
 
 
 def test_two_relays_with_reactions_that_fail_at_random_keep_every_promise(

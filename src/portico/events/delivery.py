@@ -1,0 +1,96 @@
+"""Handing one event to everyone who reacts to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from portico.context import Call, entered
+from portico.events import inbox
+from portico.events.publisher import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from portico.clock import Clock
+    from portico.events.outbox import Record
+    from portico.events.reactions import Reaction
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_ERROR = 1000
+
+
+class Delivery:
+    """The reactions of this process, by what they react to."""
+
+    def __init__(
+        self, reactions: Iterable[Reaction], *, clock: Clock, timeout_seconds: float
+    ) -> None:
+        """Two reactions of one module with the same name are a ValueError."""
+        self._reactions = _by_type(reactions)
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+
+    def deliver(self, record: Record) -> str | None:
+        """Hand one event to all who react to it; the first failure, in words, ends it for this time."""
+        for reaction in self._reactions.get(record.type, ()):
+            try:
+                self._react(reaction, record)
+            except Exception as error:  # noqa: BLE001  # a reaction may raise anything
+                name = f"{reaction.database.schema}.{reaction.consumer}"
+                _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
+                return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        return None
+
+    def _react(self, reaction: Reaction, record: Record) -> None:
+        module = reaction.database.schema
+        deadline = time.monotonic() + self._timeout_seconds
+        method = f"{module}.{reaction.consumer}"
+        call = Call(
+            None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
+        )
+        with entered(call):
+            if reaction.in_transaction:
+                self._react_inside(reaction, record)
+            else:
+                self._react_outside(reaction, record)
+
+    def _react_inside(self, reaction: Reaction, record: Record) -> None:
+        with reaction.database.unit_of_work() as session:
+            if self._note(reaction, record, session):
+                reaction.handle(reaction.event.FromString(record.payload), session)
+
+    def _react_outside(self, reaction: Reaction, record: Record) -> None:
+        with reaction.database.reading() as session:
+            consumer, module = reaction.consumer, reaction.database.schema
+            if inbox.has(session, module, event_id=record.id, consumer=consumer):
+                return
+        reaction.handle(reaction.event.FromString(record.payload))
+        with reaction.database.unit_of_work() as session:
+            self._note(reaction, record, session)
+
+    def _note(self, reaction: Reaction, record: Record, session: Connection) -> bool:
+        return inbox.received(
+            session,
+            reaction.database.schema,
+            event_id=record.id,
+            consumer=reaction.consumer,
+            at=self._clock.now(),
+        )
+
+
+def _by_type(reactions: Iterable[Reaction]) -> dict[str, list[Reaction]]:
+    found: dict[str, list[Reaction]] = defaultdict(list)
+    seen: set[tuple[str, str]] = set()
+    for reaction in reactions:
+        name = reaction.database.schema, reaction.consumer
+        if name in seen:
+            raise ValueError(f"module {name[0]} has two reactions called {name[1]}")
+        seen.add(name)
+        found[reaction.event.DESCRIPTOR.full_name].append(reaction)
+    return dict(found)
