@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -55,7 +55,5 @@ def _one_field(codec: Codec, json_name: str) -> Callable[[Message], Written]:
     return write
 
 
-def _raw(message: Message) -> Written:
-    content_type: str = message.content_type  # type: ignore[attr-defined]  # it is an HttpBody
-    data: bytes = message.data  # type: ignore[attr-defined]
-    return data, (("content-type", content_type or _BINARY), *_RAW_HEADERS)
+def _raw(body: Any) -> Written:
+    return body.data, (("content-type", body.content_type or _BINARY), *_RAW_HEADERS)

@@ -60,13 +60,13 @@ class Application:
             if isinstance(answer, Stream):
                 await self._stream(answer, receive, send)
                 return
-        except _Refused as refused:
+        except _RefusedError as refused:
             answer = refused.args[0]
         except OverloadedError:
             answer = _unavailable(headers, "OVERLOADED", "too much to do; try again")
         except asyncio.CancelledError:  # the server ends and has waited long enough
             answer = _unavailable(headers, "STOPPING", "this server is going away; try again")
-        except _Gone:
+        except _GoneError:
             return
         await _send(answer, send)
 
@@ -85,15 +85,16 @@ class Application:
             if response.chunks is None:
                 await _send(response, send)
             else:
-                await self._carry(response, receive, send)
+                await self._carry(response, response.chunks, receive, send)
         finally:
             self._streaming -= 1
 
-    async def _carry(self, response: Response, receive: Receive, send: Send) -> None:
-        assert response.chunks is not None  # noqa: S101  # the caller has looked
+    async def _carry(
+        self, response: Response, chunks: Iterator[bytes], receive: Receive, send: Send
+    ) -> None:
         await send(_start(response))
         pump = _Pump(send, asyncio.get_running_loop(), self._limits.send_seconds)
-        sent = asyncio.ensure_future(in_own_thread(pump.run, response.chunks, name=_STREAM_THREAD))
+        sent = asyncio.ensure_future(in_own_thread(pump.run, chunks, name=_STREAM_THREAD))
         gone = asyncio.ensure_future(_disconnect(receive))
         try:
             await asyncio.wait({gone, sent}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,16 +129,16 @@ class _Pump:
             await self._send(message)
 
 
-class _Refused(Exception):  # noqa: N818  # carries the answer
+class _RefusedError(Exception):
     """The request is answered before it is whole."""
 
 
-class _Gone(Exception):  # noqa: N818  # nobody to answer
+class _GoneError(Exception):
     """The client went away."""
 
 
 async def _read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
-    """The whole body, or ``_Refused``: too large, too slow.
+    """The whole body, or ``_RefusedError``: too large, too slow.
 
     Too large a body is read to its end, up to a ceiling, and thrown away: a client that is still
     sending would not read the answer.
@@ -147,13 +148,13 @@ async def _read_body(headers: Headers, receive: Receive, limits: Limits) -> byte
         return b""
     expects = any(key == "expect" for key, _ in headers)
     if length is not None and int(length) > limits.body_bytes and expects:
-        raise _Refused(_too_large(headers, limits))
+        raise _RefusedError(_too_large(headers, limits))
     try:
         async with asyncio.timeout(limits.body_seconds):
             return await _collect(headers, receive, limits)
     except TimeoutError:
         text = f"the body may take {limits.body_seconds:g} seconds"
-        raise _Refused(
+        raise _RefusedError(
             refuse(
                 408, grpc.StatusCode.DEADLINE_EXCEEDED, "BODY_TOO_SLOW", text, _id(headers), _CLOSE
             )
@@ -166,19 +167,19 @@ async def _collect(headers: Headers, receive: Receive, limits: Limits) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Gone
+            raise _GoneError
         chunk = message.get("body", b"")
         size += len(chunk)
         if size <= limits.body_bytes:
             chunks.append(chunk)
         elif size > limits.body_bytes * _THROWN_AWAY:
-            raise _Refused(_too_large(headers, limits))
+            raise _RefusedError(_too_large(headers, limits))
         else:
             chunks.clear()
         if not message.get("more_body"):
             break
     if size > limits.body_bytes:
-        raise _Refused(_too_large(headers, limits))
+        raise _RefusedError(_too_large(headers, limits))
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -128,9 +128,9 @@ class PlainCodec(_Strict):
 
     def _parse(self, value: JsonValue, message_class: type[M]) -> M:
         message = message_class()
-        if not is_strict(value, descriptor_of(message)):
+        if not isinstance(value, dict) or not is_strict(value, descriptor_of(message)):
             raise ValueError
-        json_format.ParseDict(value, message, descriptor_pool=self._pool)  # type: ignore[arg-type]
+        json_format.ParseDict(value, message, descriptor_pool=self._pool)
         message.SerializeToString()  # text that is not Unicode is found out here at the latest
         return message
 

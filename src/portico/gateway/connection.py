@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-class _Refused(Exception):  # noqa: N818  # goes through the parser, back to the connection
+class _RefusedError(Exception):
     """The head of the request is over a limit."""
 
 
@@ -47,7 +47,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     # The transport's side
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._end(
@@ -112,7 +112,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, response: Response) -> None:
         self._refusal = response
-        raise _Refused
+        raise _RefusedError
 
     def _expect_head(self) -> None:
         if self._head_timer is None:

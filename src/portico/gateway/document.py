@@ -18,7 +18,7 @@ def read(text: bytes) -> JsonValue:
     A number beyond the range of a double becomes an infinite one, which no field takes.
     """
     try:
-        return _decode(text.decode())  # type: ignore[no-any-return]  # json's own type
+        value: JsonValue = _decode(text.decode())
     except UnicodeDecodeError as error:
         raise DocumentError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -30,6 +30,7 @@ def read(text: bytes) -> JsonValue:
         raise
     except ValueError:  # Python's own ceiling on the digits of an integer
         raise DocumentError("a number is too long") from None
+    return value
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -56,7 +56,7 @@ class _Endpoint:
     route: Route
     binding: Binding
     answer: Callable[[Message], Written]
-    call: Callable[..., object]
+    call: Callable[..., Any]
     keyed: bool
     """Whether ``Idempotency-Key`` has a ``request_id`` to fill."""
 
@@ -160,7 +160,7 @@ class Gateway:
             response = endpoint.call(message, timeout=timeout, metadata=metadata)
         except grpc.RpcError as error:
             return problem.respond(from_rpc_error(error), request_id, route.method.input_type)
-        return self._written(endpoint, response, request_id)  # type: ignore[arg-type]
+        return self._written(endpoint, response, request_id)
 
     def _refusal(self, endpoint: _Endpoint, request: Request, request_id: str) -> Response | None:
         """The answer to what this route does not serve at all."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portico.errors import Violation, invalid_argument
 from portico.telemetry.tracing import TraceParent
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from portico.gateway.exchange import Headers
 
 REQUEST_ID = "x-request-id"
@@ -95,8 +93,8 @@ def timeout_of(headers: Headers, *, default: float, most: float) -> float:
     return default
 
 
-def fill_request_id(message: Message, headers: Headers) -> None:
-    """Let ``Idempotency-Key`` name the request: it fills ``request_id`` where that is empty.
+def fill_request_id(message: Any, headers: Headers) -> None:
+    """Let ``Idempotency-Key`` name the request: it fills the message's ``request_id`` if that is empty.
 
     INVALID_ARGUMENT when both are there and differ, and for a key that is not 1 to 128 visible
     ASCII characters.
@@ -108,9 +106,9 @@ def fill_request_id(message: Message, headers: Headers) -> None:
         raise invalid_argument(
             "INVALID_IDEMPOTENCY_KEY", "Idempotency-Key must be 1 to 128 visible ASCII characters"
         )
-    given = message.request_id  # type: ignore[attr-defined]  # the caller knows that it has one
+    given = message.request_id
     if not given:
-        message.request_id = key  # type: ignore[attr-defined]
+        message.request_id = key
     elif given != key:
         raise invalid_argument(
             "IDEMPOTENCY_KEY_DIFFERS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -95,7 +95,7 @@ def neutral(field: FieldDescriptor) -> JsonValue:
 
 def descriptor_of(message: Message | type[Message]) -> Descriptor:
     """The descriptor of a message or of its class; typeshed has a second, private type for it."""
-    return message.DESCRIPTOR  # type: ignore[return-value]
+    return cast("Descriptor", message.DESCRIPTOR)
 
 
 def is_special(message: Descriptor) -> bool:

@@ -19,7 +19,13 @@ def listen(*, host: str, port: int) -> socket.socket:
     Connections wait in the socket's queue until a server accepts them. ``PortTakenError`` or another
     ``OSError`` says which address could not be had.
     """
-    family, kind, protocol, _, address = _resolve(host, port)
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise OSError(f"cannot listen on {host!r}: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
     # The protocol is named because asyncio switches Nagle's delay off only where it is.
     taken = socket.socket(family, kind, protocol)
     try:
@@ -30,16 +36,6 @@ def listen(*, host: str, port: int) -> socket.socket:
         taken.close()
         raise _explained(error, host, port) from None
     return taken
-
-
-def _resolve(host: str, port: int) -> tuple[int, int, int, str, tuple[str, int]]:
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-        )
-    except socket.gaierror as error:
-        raise OSError(f"cannot listen on {host!r}: {error.strerror}") from None
-    return found[0]  # type: ignore[return-value]  # typeshed's address is a wider union
 
 
 def _explained(error: OSError, host: str, port: int) -> OSError:

@@ -146,7 +146,7 @@ def _info(reason: str, domain: str, metadata: dict[str, str]) -> dict[str, Any]:
 def _other_details(error: StatusError) -> list[tuple[dict[str, Any], str]]:
     """Details that the kernel's error has no place for, each with its ``Retry-After`` or nothing."""
     found = []
-    for key, value in error._trailing:  # noqa: SLF001  # trailing_metadata() would write what is read here
+    for key, value in error.trailing_metadata():
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:
                 details = status_pb2.Status.FromString(value).details

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -78,11 +79,12 @@ class HttpServer:
     def stop(self, grace_seconds: float) -> bool:
         """Accept nothing more and let running requests finish.
 
-        After ``grace_seconds`` what still runs is answered with 503 and left behind. Returns
+        After ``grace_seconds``, rounded up, what still runs is answered with 503 and left behind. Returns
         whether everything had ended by then.
         """
-        until = monotonic() + grace_seconds + _MARGIN_SECONDS
-        self._server.grace_seconds = grace_seconds
+        whole_seconds = math.ceil(grace_seconds)
+        until = monotonic() + whole_seconds + _MARGIN_SECONDS
+        self._server.grace_seconds = whole_seconds
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(until - monotonic())
@@ -95,8 +97,6 @@ class HttpServer:
     def _run(self) -> None:
         try:
             self._server.run(sockets=[self._listener])
-        except BaseException as failure:  # noqa: BLE001  # SystemExit too: it is only this thread's
-            _log.error("http_server_failed", exc_info=failure)
         finally:
             self._server.settled.set()
 
@@ -107,14 +107,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.settled = threading.Event()
-        self.grace_seconds = 0.0
+        self.grace_seconds = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.settled.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.timeout_graceful_shutdown = self.grace_seconds  # type: ignore[assignment]  # it only waits
+        self.config.timeout_graceful_shutdown = self.grace_seconds
         await super().shutdown(sockets)
         await _settled(list(self.server_state.tasks))
         for connection in list(self.server_state.connections):

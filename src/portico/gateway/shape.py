@@ -163,13 +163,18 @@ def _is_mask(value: JsonValue) -> bool:
 def _in_container(container: str, check: Check | None) -> Check | None:
     if container is SINGLE:
         return check
-    kind = list if container is LIST else dict
+    return _list_of(check) if container is LIST else _map_of(check)
 
+
+def _list_of(check: Check | None) -> Check:
     def fits(value: JsonValue) -> bool:
-        if type(value) is not kind:
-            return False
-        if check is None:
-            return True
-        return all(map(check, value if type(value) is list else value.values()))  # type: ignore[union-attr]
+        return type(value) is list and (check is None or all(map(check, value)))
+
+    return fits
+
+
+def _map_of(check: Check | None) -> Check:
+    def fits(value: JsonValue) -> bool:
+        return type(value) is dict and (check is None or all(map(check, value.values())))
 
     return fits

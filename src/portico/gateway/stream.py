@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -35,7 +35,7 @@ class Stream:
 
     def __init__(
         self,
-        call: Callable[..., object],
+        call: Callable[..., Any],
         message: Message,
         timeout: float,
         metadata: list[tuple[str, str]],
@@ -53,8 +53,10 @@ class Stream:
         """Make the call and wait for its first message, or its end."""
         request_id = ("x-request-id", self._request_id)
         try:
-            messages = self._call(self._message, timeout=self._timeout, metadata=self._metadata)
-            first = next(messages, None)  # type: ignore[call-overload]  # a stub's stream
+            messages: Any = self._call(
+                self._message, timeout=self._timeout, metadata=self._metadata
+            )
+            first = next(messages, None)
             if first is None:
                 empty = [("content-type", _LINES), *problem.JSON_HEADERS[1:], request_id]
                 return Response(200, empty)
@@ -62,16 +64,16 @@ class Stream:
         except grpc.RpcError as error:
             return self._refusal(from_rpc_error(error))
         except UnprintableError as failure:
-            messages.cancel()  # type: ignore[attr-defined]
+            messages.cancel()
             return self._refusal(internal("UNPRINTABLE", str(failure)))
         lines = headers[0][1] == _JSON
         kind = ("content-type", _LINES if lines else headers[0][1])
-        chunks = self._chunks(body, messages, lines=lines)  # type: ignore[arg-type]
+        chunks = self._chunks(body, messages, lines=lines)
         return Response(
             200,
             [kind, *headers[1:], request_id],
             chunks=chunks,
-            close=messages.cancel,  # type: ignore[attr-defined]
+            close=messages.cancel,
         )
 
     def _chunks(self, first: bytes, messages: Iterator[Message], *, lines: bool) -> Iterator[bytes]:

@@ -75,7 +75,9 @@ class Library:
         ).content
 
     def Headers(self, request: Any, context: Any) -> Any:
-        return self.messages.Sent(headers=dict(context.invocation_metadata()))
+        return self.messages.Sent(
+            headers=dict(context.invocation_metadata()), time_left=context.time_remaining()
+        )
 
     def Fail(self, request: Any, context: Any) -> Any:
         if request.how == "bug":
