@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from commerce.auth.v1.auth_service_pb2 import GetJwksRequest
 from commerce.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from emporium.auth.module import module as auth
-from emporium.auth.settings import AuthSettings
 from emporium.catalog.module import module as catalog
 from emporium.inventory.module import module as inventory
 from emporium.orders.module import module as orders
@@ -31,9 +30,13 @@ Accounts of the demonstration:
   admin@example.com     admin-password      administrator
   business@example.com  business-password   business biz_demo
 
-Try it:
-  curl -s {rest}/api/v1/auth/login -H 'Content-Type: application/json' \
--d '{{"email": "demo@example.com", "password": "demo-password"}}'
+A first order, to be pasted as it is:
+  curl -s {rest}/api/v1/orders -H 'Content-Type: application/json' \
+-H "Authorization: Bearer $(curl -s {rest}/api/v1/auth/login -H 'Content-Type: application/json' \
+-d '{{"email": "demo@example.com", "password": "demo-password"}}' \
+| sed 's/.*"accessToken": *"\\([^"]*\\)".*/\\1/')" \
+-d '{{"customerId": "usr_8923a10f", "items": [{{"productId": "prod_7721", "quantity": 2}}], \
+"paymentMethod": "pm_visa_9832"}}'
 
 Ctrl-C stops everything."""
 
@@ -43,7 +46,7 @@ def _authenticator(channel: grpc.Channel, settings: Settings, clock: Clock) -> T
     stub = AuthServiceStub(channel)
     return TokenAuthenticator(
         keys=lambda: public_keys(stub.GetJwks(GetJwksRequest()).keys),
-        issuer=cast("AuthSettings", settings.section("auth")).issuer,
+        issuer=settings.section(auth.name).model_dump()["issuer"],
         clock=clock,
     )
 
