@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!commerce/payments/v1/errors.proto\x12\x14\x63ommerce.payments.v1\x1a\x18portico/v1/options.proto*\x98\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x11PAYMENT_NOT_FOUND\x10\x01\x1a\x04\x90\xb2\x19\x05\x12\x18\n\x0ePAYMENT_EXISTS\x10\x02\x1a\x04\x90\xb2\x19\x06\x12\"\n\x18PAYMENT_METHOD_NOT_FOUND\x10\x03\x1a\x04\x90\xb2\x19\x05\x12\x1e\n\x14PAYMENT_NOT_VOIDABLE\x10\x04\x1a\x04\x90\xb2\x19\t\x12 \n\x16PAYMENT_NOT_REFUNDABLE\x10\x05\x1a\x04\x90\xb2\x19\t\x12\x1a\n\x10REFUND_TOO_LARGE\x10\x06\x1a\x04\x90\xb2\x19\t\x12\x1b\n\x11\x43USTOMER_MISMATCH\x10\x07\x1a\x04\x90\xb2\x19\x07\x12#\n\x19WEBHOOK_SIGNATURE_INVALID\x10\x08\x1a\x04\x90\xb2\x19\x10\x12\x19\n\x0fWEBHOOK_EXPIRED\x10\t\x1a\x04\x90\xb2\x19\x10\x12\x1b\n\x11WEBHOOK_MALFORMED\x10\n\x1a\x04\x90\xb2\x19\x03\x12\x1b\n\x11\x41MOUNT_MISMATCHED\x10\x0b\x1a\x04\x90\xb2\x19\n\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x0c\x1a\x04\x90\xb2\x19\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!commerce/payments/v1/errors.proto\x12\x14\x63ommerce.payments.v1\x1a\x18portico/v1/options.proto*\xb2\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x11PAYMENT_NOT_FOUND\x10\x01\x1a\x04\x90\xb2\x19\x05\x12\x18\n\x0ePAYMENT_EXISTS\x10\x02\x1a\x04\x90\xb2\x19\x06\x12\"\n\x18PAYMENT_METHOD_NOT_FOUND\x10\x03\x1a\x04\x90\xb2\x19\x05\x12\x1e\n\x14PAYMENT_NOT_VOIDABLE\x10\x04\x1a\x04\x90\xb2\x19\t\x12 \n\x16PAYMENT_NOT_REFUNDABLE\x10\x05\x1a\x04\x90\xb2\x19\t\x12\x1a\n\x10REFUND_TOO_LARGE\x10\x06\x1a\x04\x90\xb2\x19\t\x12\x1b\n\x11\x43USTOMER_MISMATCH\x10\x07\x1a\x04\x90\xb2\x19\x07\x12#\n\x19WEBHOOK_SIGNATURE_INVALID\x10\x08\x1a\x04\x90\xb2\x19\x10\x12\x19\n\x0fWEBHOOK_EXPIRED\x10\t\x1a\x04\x90\xb2\x19\x10\x12\x1b\n\x11WEBHOOK_MALFORMED\x10\n\x1a\x04\x90\xb2\x19\x03\x12\x1b\n\x11\x41MOUNT_MISMATCHED\x10\x0b\x1a\x04\x90\xb2\x19\n\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x0c\x1a\x04\x90\xb2\x19\x06\x12\x18\n\x0ePAYMENT_VOIDED\x10\r\x1a\x04\x90\xb2\x19\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +56,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["AMOUNT_MISMATCHED"]._serialized_options = b'\220\262\031\n'
   _globals['_ERRORREASON'].values_by_name["REQUEST_ID_REUSED"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["REQUEST_ID_REUSED"]._serialized_options = b'\220\262\031\006'
+  _globals['_ERRORREASON'].values_by_name["PAYMENT_VOIDED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["PAYMENT_VOIDED"]._serialized_options = b'\220\262\031\t'
   _globals['_ERRORREASON']._serialized_start=86
-  _globals['_ERRORREASON']._serialized_end=494
+  _globals['_ERRORREASON']._serialized_end=520
 # @@protoc_insertion_point(module_scope)

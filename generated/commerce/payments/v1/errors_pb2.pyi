@@ -54,6 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     REQUEST_ID_REUSED: _ErrorReason.ValueType  # 12
     """The request_id came before with other content. Metadata: {"request_id": "ord_99018274a"}."""
+    PAYMENT_VOIDED: _ErrorReason.ValueType  # 13
+    """The payment was given up before it was opened. Metadata: {"payment_id": "pay_8830172d"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why payments refused, as the reason of a google.rpc.ErrorInfo. Messages may change, reasons do not."""
@@ -90,4 +92,6 @@ Metadata: {"payment_id": "pay_8830172d", "amount": "149.98", "received_amount": 
 """
 REQUEST_ID_REUSED: ErrorReason.ValueType  # 12
 """The request_id came before with other content. Metadata: {"request_id": "ord_99018274a"}."""
+PAYMENT_VOIDED: ErrorReason.ValueType  # 13
+"""The payment was given up before it was opened. Metadata: {"payment_id": "pay_8830172d"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

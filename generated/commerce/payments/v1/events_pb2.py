@@ -22,27 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from commerce.payments.v1 import payment_pb2 as commerce_dot_payments_dot_v1_dot_payment__pb2
+from commerce.payments.v1 import webhook_pb2 as commerce_dot_payments_dot_v1_dot_webhook__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!commerce/payments/v1/events.proto\x12\x14\x63ommerce.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xcd\x01\n\x10PaymentRequested\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x16\n\x0epayment_method\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0crequested_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x10PaymentSucceeded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x30\n\x0csucceeded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\rPaymentFailed\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12-\n\tfailed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\rPaymentVoided\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12-\n\tvoided_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\x0fPaymentRefunded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x0frefunded_amount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x0f\n\x07in_full\x18\x06 \x01(\x08\x12/\n\x0brefunded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x17PaymentAmountMismatched\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x0freceived_amount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12.\n\nnoticed_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!commerce/payments/v1/events.proto\x12\x14\x63ommerce.payments.v1\x1a\"commerce/payments/v1/payment.proto\x1a\"commerce/payments/v1/webhook.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xcd\x01\n\x10PaymentRequested\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x16\n\x0epayment_method\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0crequested_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x10PaymentSucceeded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x30\n\x0csucceeded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\rPaymentFailed\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12-\n\tfailed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\rPaymentVoided\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12-\n\tvoided_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\x0fPaymentRefunded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x0frefunded_amount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x0f\n\x07in_full\x18\x06 \x01(\x08\x12/\n\x0brefunded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x17PaymentAmountMismatched\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x0freceived_amount\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12.\n\nnoticed_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x02\n\x13PaymentContradicted\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x34\n\x06status\x18\x05 \x01(\x0e\x32$.commerce.payments.v1.Payment.Status\x12\x42\n\x07outcome\x18\x06 \x01(\x0e\x32\x31.commerce.payments.v1.WebhookNotification.Outcome\x12.\n\nnoticed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'commerce.payments.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYMENTREQUESTED']._serialized_start=118
-  _globals['_PAYMENTREQUESTED']._serialized_end=323
-  _globals['_PAYMENTSUCCEEDED']._serialized_start=326
-  _globals['_PAYMENTSUCCEEDED']._serialized_end=489
-  _globals['_PAYMENTFAILED']._serialized_start=492
-  _globals['_PAYMENTFAILED']._serialized_end=649
-  _globals['_PAYMENTVOIDED']._serialized_start=652
-  _globals['_PAYMENTVOIDED']._serialized_end=809
-  _globals['_PAYMENTREFUNDED']._serialized_start=812
-  _globals['_PAYMENTREFUNDED']._serialized_end=1035
-  _globals['_PAYMENTAMOUNTMISMATCHED']._serialized_start=1038
-  _globals['_PAYMENTAMOUNTMISMATCHED']._serialized_end=1251
+  _globals['_PAYMENTREQUESTED']._serialized_start=190
+  _globals['_PAYMENTREQUESTED']._serialized_end=395
+  _globals['_PAYMENTSUCCEEDED']._serialized_start=398
+  _globals['_PAYMENTSUCCEEDED']._serialized_end=561
+  _globals['_PAYMENTFAILED']._serialized_start=564
+  _globals['_PAYMENTFAILED']._serialized_end=721
+  _globals['_PAYMENTVOIDED']._serialized_start=724
+  _globals['_PAYMENTVOIDED']._serialized_end=881
+  _globals['_PAYMENTREFUNDED']._serialized_start=884
+  _globals['_PAYMENTREFUNDED']._serialized_end=1107
+  _globals['_PAYMENTAMOUNTMISMATCHED']._serialized_start=1110
+  _globals['_PAYMENTAMOUNTMISMATCHED']._serialized_end=1323
+  _globals['_PAYMENTCONTRADICTED']._serialized_start=1326
+  _globals['_PAYMENTCONTRADICTED']._serialized_end=1612
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,8 @@
 isort:skip_file
 Facts that payments publishes."""
 
+from commerce.payments.v1 import payment_pb2 as _payment_pb2
+from commerce.payments.v1 import webhook_pb2 as _webhook_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -270,7 +272,7 @@ class PaymentAmountMismatched(_message.Message):
 
     @_builtins.property
     def received_amount(self) -> _money_pb2.Money:
-        """What the provider spoke of, rounded to cents; the currency is taken to be that of the charge."""
+        """What the provider spoke of, cut to nine decimals; the currency is taken to be that of the charge."""
 
     @_builtins.property
     def noticed_at(self) -> _timestamp_pb2.Timestamp:
@@ -293,3 +295,55 @@ class PaymentAmountMismatched(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PaymentAmountMismatched: _TypeAlias = PaymentAmountMismatched  # noqa: Y015
+
+@_typing.final
+class PaymentContradicted(_message.Message):
+    """A provider told of another end than the one that holds, such as money taken for a payment that was given up.
+    The payment was left alone; a person has to look.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NOTICED_AT_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """The payment, pay_..."""
+    order_id: _builtins.str
+    """What it was for."""
+    customer_id: _builtins.str
+    """Who pays, or should have."""
+    status: _payment_pb2.Payment.Status.ValueType
+    """Where the payment stands."""
+    outcome: _webhook_pb2.WebhookNotification.Outcome.ValueType
+    """What the provider says."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What was asked for."""
+
+    @_builtins.property
+    def noticed_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        status: _payment_pb2.Payment.Status.ValueType = ...,
+        outcome: _webhook_pb2.WebhookNotification.Outcome.ValueType = ...,
+        noticed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "noticed_at", b"noticed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "noticed_at", b"noticed_at", "order_id", b"order_id", "outcome", b"outcome", "payment_id", b"payment_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentContradicted: _TypeAlias = PaymentContradicted  # noqa: Y015

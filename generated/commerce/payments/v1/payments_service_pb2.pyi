@@ -47,7 +47,7 @@ class ChargeRequest(_message.Message):
     """Names this request, so that a repeat charges nothing more: 1 to 128 visible ASCII characters."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Above zero, at most two decimals."""
+        """Above zero, at most 1,000,000,000,000 units, at most two decimals."""
 
     def __init__(
         self,

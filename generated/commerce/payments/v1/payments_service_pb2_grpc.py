@@ -85,6 +85,7 @@ class PaymentsServiceServicer:
         Errors:
         - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
         - PAYMENT_EXISTS: the payment_id is taken by another request.
+        - PAYMENT_VOIDED: Void was called for this payment_id before it was opened.
         - REQUEST_ID_REUSED: the request_id came before with other content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -93,7 +94,7 @@ class PaymentsServiceServicer:
 
     def Void(self, request, context):
         """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-        opened, is answered in the same way: afterwards no money will be taken for it.
+        opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
 
         Errors:
         - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
@@ -145,7 +146,8 @@ class PaymentsServiceServicer:
         shared with the provider of that payment. Nothing is believed, and nothing changes, before it matches.
 
         Every repeat is answered like the first and changes nothing. So is news that comes after a payment has
-        ended in another way; it is recorded, and the answer carries the status that holds.
+        ended in another way: it is recorded for a person, and the answer carries the status that holds. To refuse
+        it would only make the provider send it again.
 
         Errors:
         - WEBHOOK_SIGNATURE_INVALID: the header is missing, not of that form, or does not match the body.

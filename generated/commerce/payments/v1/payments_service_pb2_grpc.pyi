@@ -28,11 +28,12 @@ class PaymentsServiceStub:
     Errors:
     - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
     - PAYMENT_EXISTS: the payment_id is taken by another request.
+    - PAYMENT_VOIDED: Void was called for this payment_id before it was opened.
     - REQUEST_ID_REUSED: the request_id came before with other content.
     """
     Void: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.VoidRequest, _payments_service_pb2.VoidResponse]
     """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-    opened, is answered in the same way: afterwards no money will be taken for it.
+    opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
 
     Errors:
     - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
@@ -68,7 +69,8 @@ class PaymentsServiceStub:
     shared with the provider of that payment. Nothing is believed, and nothing changes, before it matches.
 
     Every repeat is answered like the first and changes nothing. So is news that comes after a payment has
-    ended in another way; it is recorded, and the answer carries the status that holds.
+    ended in another way: it is recorded for a person, and the answer carries the status that holds. To refuse
+    it would only make the provider send it again.
 
     Errors:
     - WEBHOOK_SIGNATURE_INVALID: the header is missing, not of that form, or does not match the body.
@@ -98,6 +100,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
         - PAYMENT_EXISTS: the payment_id is taken by another request.
+        - PAYMENT_VOIDED: Void was called for this payment_id before it was opened.
         - REQUEST_ID_REUSED: the request_id came before with other content.
         """
 
@@ -108,7 +111,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _payments_service_pb2.VoidResponse:
         """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-        opened, is answered in the same way: afterwards no money will be taken for it.
+        opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
 
         Errors:
         - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
@@ -168,7 +171,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         shared with the provider of that payment. Nothing is believed, and nothing changes, before it matches.
 
         Every repeat is answered like the first and changes nothing. So is news that comes after a payment has
-        ended in another way; it is recorded, and the answer carries the status that holds.
+        ended in another way: it is recorded for a person, and the answer carries the status that holds. To refuse
+        it would only make the provider send it again.
 
         Errors:
         - WEBHOOK_SIGNATURE_INVALID: the header is missing, not of that form, or does not match the body.

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"commerce/payments/v1/webhook.proto\x12\x14\x63ommerce.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x02\n\x13WebhookNotification\x12\x37\n\npayment_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12\x35\n\x08order_id\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12$\n\x06\x61mount\x18\x03 \x01(\x01\x42\x14\xe2\x41\x01\x02\xbaH\r\x12\x0b)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12R\n\x06status\x18\x04 \x01(\x0e\x32\x31.commerce.payments.v1.WebhookNotification.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x33\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\";\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07SUCCESS\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"commerce/payments/v1/webhook.proto\x12\x14\x63ommerce.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x13WebhookNotification\x12\x37\n\npayment_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12\x35\n\x08order_id\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12-\n\x06\x61mount\x18\x03 \x01(\x01\x42\x1d\xe2\x41\x01\x02\xbaH\x16\x12\x14\x11\x00\x00\x34&\xf5k\x0c\x43)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12R\n\x06status\x18\x04 \x01(\x0e\x32\x31.commerce.payments.v1.WebhookNotification.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x33\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\";\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07SUCCESS\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['order_id']._loaded_options = None
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\272H\034r\0272\025^[0-9A-Za-z_-]{1,64}$\310\001\001'
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['amount']._loaded_options = None
-  _globals['_WEBHOOKNOTIFICATION'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272H\r\022\013)\000\000\000\000\000\000\000\000@\001'
+  _globals['_WEBHOOKNOTIFICATION'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272H\026\022\024\021\000\0004&\365k\014C)\000\000\000\000\000\000\000\000@\001'
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['status']._loaded_options = None
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['status']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['timestamp']._loaded_options = None
   _globals['_WEBHOOKNOTIFICATION'].fields_by_name['timestamp']._serialized_options = b'\342A\001\001'
   _globals['_WEBHOOKNOTIFICATION']._serialized_start=156
-  _globals['_WEBHOOKNOTIFICATION']._serialized_end=525
-  _globals['_WEBHOOKNOTIFICATION_OUTCOME']._serialized_start=466
-  _globals['_WEBHOOKNOTIFICATION_OUTCOME']._serialized_end=525
+  _globals['_WEBHOOKNOTIFICATION']._serialized_end=534
+  _globals['_WEBHOOKNOTIFICATION_OUTCOME']._serialized_start=475
+  _globals['_WEBHOOKNOTIFICATION_OUTCOME']._serialized_end=534
 # @@protoc_insertion_point(module_scope)

@@ -59,8 +59,8 @@ class WebhookNotification(_message.Message):
     order_id: _builtins.str
     """The order it was for, e.g. "ord_99018274a"."""
     amount: _builtins.float
-    """What was taken or declined, in the currency of the charge, e.g. 149.98. Rounded to cents before it is
-    compared with the charge.
+    """What was taken or declined, in the currency of the charge, e.g. 149.98: a number below 10^15 of at most 40
+    digits. It is read as the decimal that was written, and compared exactly: 149.980 is 149.98, 149.981 is not.
     """
     status: Global___WebhookNotification.Outcome.ValueType
     """How it ended."""
