@@ -523,7 +523,7 @@ class TestInAThread:
         relay = relay_for(reactions_of(ledger, database=bank), poll_seconds=0.01)
         cut = text(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE state = 'idle in transaction' AND pid <> pg_backend_pid()"
+            "WHERE state = 'idle in transaction' AND datname = current_database() AND pid <> pg_backend_pid()"
         )
 
         def cut_once(event: str) -> bool:
