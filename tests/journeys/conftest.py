@@ -1,31 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.journeys.served import Served, new_folder
+from tests.journeys.served import Served, fresh, own, running
 from tests.journeys.shopper import Shopper
+
+__all__ = ["admin", "demo", "fresh", "own", "served"]
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
+def served(fresh: Path) -> Iterator[Served]:
     """The program, started once; journeys leave it running."""
-    with new_folder() as folder:
-        program = Served(folder)
-        program.start()
+    with running(fresh) as program:
         yield program
-        program.close()
-
-
-@pytest.fixture
-def own() -> Iterator[Served]:
-    """A program of the test's own, to be stopped and killed at will."""
-    with new_folder() as folder:
-        program = Served(folder)
-        program.start()
-        yield program
-        program.close()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def journey(channel: grpc.Channel) -> dict[str, Any]:
         .LogIn(LogInRequest(email="demo@example.com", password="demo-password"))
         .access_token
     )
-    signed_in = [("authorization", f"Bearer {token}")]
+    signed_in = (("authorization", f"Bearer {token}"),)
     orders, payments = OrdersServiceStub(channel), PaymentsServiceStub(channel)
     request = PlaceOrderRequest(
         customer_id="usr_8923a10f",
@@ -96,7 +96,7 @@ def pay(payments: PaymentsServiceStub, order: Order) -> Any:
     return payments.ReceiveWebhook(request, metadata=metadata)
 
 
-def notification(order: Order, secret: str) -> tuple[ReceiveWebhookRequest, list[tuple[str, str]]]:
+def notification(order: Order, secret: str) -> tuple[ReceiveWebhookRequest, tuple[tuple[str, str]]]:
     content = {
         "paymentId": order.payment_id,
         "orderId": order.order_id,
@@ -107,7 +107,7 @@ def notification(order: Order, secret: str) -> tuple[ReceiveWebhookRequest, list
     body, at = json.dumps(content).encode(), int(time.time())
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     payload = HttpBody(content_type="application/json", data=body)
-    return ReceiveWebhookRequest(payload=payload), [("x-webhook-signature", f"t={at},v1={digest}")]
+    return ReceiveWebhookRequest(payload=payload), (("x-webhook-signature", f"t={at},v1={digest}"),)
 
 
 def refusal(call: Any) -> list[Any]:
@@ -116,11 +116,10 @@ def refusal(call: Any) -> list[Any]:
         call()
     except grpc.RpcError as error:
         info, faults = ErrorInfo(), BadRequest()
-        for key, value in error.trailing_metadata():
-            if key == "grpc-status-details-bin":
-                for detail in Status.FromString(value).details:
-                    detail.Unpack(info)
-                    detail.Unpack(faults)
+        sent: Any = error.trailing_metadata()
+        for detail in Status.FromString(dict(sent)["grpc-status-details-bin"]).details:
+            detail.Unpack(info)
+            detail.Unpack(faults)
         return [error.code().name, info.reason, [each.field for each in faults.field_violations]]
     return ["OK", "", []]
 

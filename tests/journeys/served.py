@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
 
 _PATIENCE_SECONDS = 60
 _ADDRESSES = re.compile(r"gRPC\s+(?P<grpc>\S+:\d+)\s+REST\s+(?P<rest>http://\S+:\d+)")
@@ -116,11 +117,45 @@ class Served:
 
 
 @contextlib.contextmanager
-def new_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards; Postgres may enter it whoever it runs as."""
+def new_folder(like: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone afterwards, perhaps with a copy of another one's data.
+
+    Postgres may enter it whoever it runs as.
+    """
     folder = Path(tempfile.mkdtemp(prefix="portico-journey-"))
     folder.chmod(0o711)
     try:
+        if like is not None:
+            subprocess.run(["cp", "-a", like / "data", folder / "data"], check=True)
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def running(like: Path) -> Iterator[Served]:
+    """A program that serves, with a copy of the data in ``like``."""
+    with new_folder(like) as folder:
+        program = Served(folder)
+        try:
+            program.start()
+            yield program
+        finally:
+            program.close()
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Path]:
+    """A folder with what the first start makes: the database, its schemas, the demonstration."""
+    with new_folder() as folder:
+        program = Served(folder)
+        program.start()
+        program.close()
+        yield folder
+
+
+@pytest.fixture
+def own(fresh: Path) -> Iterator[Served]:
+    """A program of the test's own, to be stopped and killed at will."""
+    with running(fresh) as program:
+        yield program

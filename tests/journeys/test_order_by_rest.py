@@ -369,7 +369,7 @@ def test_somebody_elses_order_is_not_found(demo: Shopper, admin: Shopper) -> Non
     stranger = Shopper.sign_up(demo.rest, f"stranger-{order_id}")
 
     for method, path in (("GET", order_id), ("POST", f"{order_id}:cancel")):
-        body = None if method == "GET" else {}
+        body: Any = None if method == "GET" else {}
         theirs = stranger.send(method, f"/api/v1/orders/{path}", body)
         unknown = stranger.send(
             method, f"/api/v1/orders/{path.replace(order_id, 'ord_none')}", body

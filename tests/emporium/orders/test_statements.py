@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from commerce.orders.v1 import orders_service_pb2 as rpc
 from commerce.orders.v1.orders_service_pb2_grpc import OrdersServiceStub
-from emporium.app import application
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
+from emporium.app import application
 from portico.testing.harness import Harness
 from portico.testing.servers import Databases
 
@@ -111,7 +112,7 @@ def test_an_order_of_three_lines_is_placed_in_at_most_twelve_statements_and_one_
 ) -> None:
     requests = [basket(request_id=request_id.format(run)) for run in range(_RUNS)]
 
-    runs = [statements(lambda request=request: orders.PlaceOrder(request)) for request in requests]
+    runs = [statements(partial(orders.PlaceOrder, request)) for request in requests]
 
     assert all(len(found) <= 12 for found in runs), runs
     assert all(commits(found) == 1 for found in runs), runs
