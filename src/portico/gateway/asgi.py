@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from portico.gateway.exchange import Request
-from portico.gateway.headers import request_id_of
 from portico.gateway.probes import ALIVE, alive
 from portico.gateway.problem import refuse
 from portico.gateway.stream import Stream
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     Send = Callable[[Any], Awaitable[None]]
 
 _CLOSE = ("connection", "close")
+_THROWN_AWAY = 32
+"""How many times its limit is read of a body before the connection is cut."""
 _STREAM_THREAD = "portico-http-stream"
 
 
@@ -61,11 +62,11 @@ class Application:
                 await self._stream(answer, receive, send)
                 return
         except _RefusedError as refused:
-            answer = refused.args[0]
+            answer = self._refused(headers, *refused.args)
         except OverloadedError:
-            answer = _unavailable(headers, "OVERLOADED", "too much to do; try again")
+            answer = self._unavailable(headers, "OVERLOADED", "too much to do; try again")
         except asyncio.CancelledError:  # the server ends and has waited long enough
-            answer = _unavailable(headers, "STOPPING", "this server is going away; try again")
+            answer = self._unavailable(headers, "STOPPING", "this server goes away; try again")
         except _GoneError:
             return
         await _send(answer, send)
@@ -104,6 +105,16 @@ class Application:
         if await sent:
             await send({"type": "http.response.body", "body": b""})
 
+    def _refused(
+        self, headers: Headers, status: int, code: grpc.StatusCode, reason: str, text: str
+    ) -> Response:
+        return refuse(status, code, reason, text, self._gateway.request_id(headers), _CLOSE)
+
+    def _unavailable(self, headers: Headers, reason: str, text: str) -> Response:
+        request_id = self._gateway.request_id(headers)
+        later = ("retry-after", "1")
+        return refuse(503, grpc.StatusCode.UNAVAILABLE, reason, text, request_id, later, _CLOSE)
+
 
 class _Pump:
     """Carries chunks from a blocking iterator to the loop, no faster than the client reads."""
@@ -130,7 +141,7 @@ class _Pump:
 
 
 class _RefusedError(Exception):
-    """The request is answered before it is whole."""
+    """The request is answered before it is whole: with a status, a reason and a text."""
 
 
 class _GoneError(Exception):
@@ -148,23 +159,21 @@ async def _read_body(headers: Headers, receive: Receive, limits: Limits) -> byte
         return b""
     expects = any(key == "expect" for key, _ in headers)
     if length is not None and int(length) > limits.body_bytes and expects:
-        raise _RefusedError(_too_large(headers, limits))
+        raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
-            return await _collect(headers, receive, limits)
+            return await _collect(receive, limits)
     except TimeoutError:
         text = f"the body may take {limits.body_seconds:g} seconds"
-        raise _RefusedError(
-            refuse(
-                408, grpc.StatusCode.DEADLINE_EXCEEDED, "BODY_TOO_SLOW", text, _id(headers), _CLOSE
-            )
-        ) from None
+        late = grpc.StatusCode.DEADLINE_EXCEEDED
+        raise _RefusedError(408, late, "BODY_TOO_SLOW", text) from None
 
 
-async def _collect(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+async def _collect(receive: Receive, limits: Limits) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    while True:
+    more = True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _GoneError
@@ -173,18 +182,18 @@ async def _collect(headers: Headers, receive: Receive, limits: Limits) -> bytes:
         if size <= limits.body_bytes:
             chunks.append(chunk)
         elif size > limits.body_bytes * _THROWN_AWAY:
-            raise _RefusedError(_too_large(headers, limits))
+            raise _too_large(limits)
         else:
             chunks.clear()
-        if not message.get("more_body"):
-            break
+        more = message.get("more_body", False)
     if size > limits.body_bytes:
-        raise _RefusedError(_too_large(headers, limits))
+        raise _too_large(limits)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-_THROWN_AWAY = 32
-"""How many times the limit is read before the connection is cut."""
+def _too_large(limits: Limits) -> _RefusedError:
+    text = f"the body may take {limits.body_bytes} bytes"
+    return _RefusedError(413, grpc.StatusCode.INVALID_ARGUMENT, "BODY_TOO_LARGE", text)
 
 
 async def _disconnect(receive: Receive) -> None:
@@ -202,20 +211,3 @@ def _start(response: Response) -> dict[str, Any]:
     if response.chunks is None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-length", b"%d" % len(response.body)))
     return {"type": "http.response.start", "status": response.status, "headers": headers}
-
-
-def _too_large(headers: Headers, limits: Limits) -> Response:
-    text = f"the body may take {limits.body_bytes} bytes"
-    return refuse(
-        413, grpc.StatusCode.INVALID_ARGUMENT, "BODY_TOO_LARGE", text, _id(headers), _CLOSE
-    )
-
-
-def _unavailable(headers: Headers, reason: str, text: str) -> Response:
-    return refuse(
-        503, grpc.StatusCode.UNAVAILABLE, reason, text, _id(headers), ("retry-after", "1"), _CLOSE
-    )
-
-
-def _id(headers: Headers) -> str:
-    return request_id_of(headers)

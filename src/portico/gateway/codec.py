@@ -21,8 +21,11 @@ from portico.gateway.faults import find_faults
 from portico.gateway.kinds import descriptor_of
 from portico.gateway.shape import Shapes
 from portico.gateway.strictness import is_strict
+from portico.telemetry import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from portico.gateway.document import JsonValue
 
 M = TypeVar("M", bound=Message)
+
+_log = logs.logger("portico.gateway")
 
 _MOST_FAULTS = 20
 _REFUSALS = (
@@ -135,10 +140,15 @@ class PlainCodec(_Strict):
         return message
 
 
-def choose(pool: DescriptorPool) -> Codec:
-    """The fast codec where its library is there and takes these descriptors, else the plain one."""
+def choose(pool: DescriptorPool, messages: Iterable[Descriptor]) -> Codec:
+    """A codec for ``messages``, ready to use: the fast one if it can take them all, else the plain one."""
     try:
         from portico.gateway.fast import FastCodec
-    except ImportError:
+
+        codec = FastCodec(pool)
+        for message in messages:
+            codec.prepare(message)
+    except (ImportError, LookupError, TypeError, ValueError) as error:
+        _log.warning("slow_json", reason=str(error))
         return PlainCodec(pool)
-    return FastCodec(pool)
+    return codec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from portico.gateway.problem import refuse
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from portico.gateway.exchange import Response
     from portico.gateway.limits import Limits
 
+_UPGRADE = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -36,7 +38,9 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
+        self._upgrading = False
         self._head_bytes = 0
+        self._seen_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refusal: Response | None = None
 
@@ -67,9 +71,38 @@ class BoundedConnection(HttpToolsProtocol):
         if self._in_head:
             self._expect_head()
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._in_head and self._head_bytes > self.limits.head_bytes:
             self._end(_too_large(self.limits))
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            unclear = refuse(400, _INVALID, "MALFORMED_HTTP", "this is not HTTP/1.1", "")
+            self._end(self._refusal or unclear)
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Go on as if the client had not offered another protocol, as RFC 9110 (7.8) lets a server.
+
+        The parser takes what follows the head for that protocol and drops the body; so a new one
+        gets the head without the offer. Clients that offer HTTP/2 do it with their first request.
+        """
+        closes = any(
+            key == b"connection" and b"close" in value.lower() for key, value in self.headers
+        )
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self._version())]
+        lines += [b"%s: %s" % each for each in self.headers if each[0] not in _UPGRADE]
+        lines += [b"connection: close"] if closes else []
+        self._upgrading = False
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join([*lines, b"", rest]))
+
+    def _version(self) -> bytes:
+        return self.parser.get_http_version().encode("ascii")
 
     # The parser's side
 
@@ -93,20 +126,24 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(_too_large(self.limits))
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            text = "CONNECT is not served here"
+            self._refuse(
+                refuse(405, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_ALLOWED", text, "")
+            )
+        if self.parser.should_upgrade():
+            self._upgrading = True
+            return
         self._in_head = False
         self._head_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
         super().on_message_complete()
         self._in_head = True
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser gives up."""
-        self._end(
-            self._refusal or refuse(400, _INVALID, "MALFORMED_HTTP", "this is not HTTP/1.1", "")
-        )
 
     # Ending
 

@@ -37,6 +37,11 @@ class FastCodec(_Strict):
         super().__init__()
         self._twins = _Twins()
 
+    def prepare(self, message: Descriptor) -> None:
+        """Do now what the first use of the message would have to do."""
+        self._twins.of(message)
+        self._shapes.of(message)
+
     def encode(self, message: Message) -> bytes:
         descriptor = descriptor_of(message)
         twin, registry = self._twins.of(descriptor)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from portico.gateway.answer import Written
     from portico.gateway.codec import Codec
-    from portico.gateway.exchange import Request
+    from portico.gateway.exchange import Headers, Request
 
 _BAD_REQUEST = "INVALID_REQUEST"
 _MALFORMED = "MALFORMED_JSON"
@@ -86,11 +86,14 @@ class Gateway:
         pool = pool if pool is not None else descriptor_pool.Default()
         self.limits = limits if limits is not None else Limits()
         self._channel = channel
-        self._codec = codec if codec is not None else choose(pool)
         self._new_request_id = new_request_id
         self._probes = Probes(not_ready, metrics)
         self._router: Router[_Endpoint] = Router()
-        for route in read_routes(pool, services):
+        routes = list(read_routes(pool, services))
+        methods = {route.method for route in routes}
+        messages = [each for method in methods for each in (method.input_type, method.output_type)]
+        self._codec = codec if codec is not None else choose(pool, messages)
+        for route in routes:
             self._add(route)
 
     def handle(self, request: Request) -> Response:
@@ -100,7 +103,7 @@ class Gateway:
 
     def dispatch(self, request: Request) -> Response | Stream:
         """As ``handle``, but for a streamed answer, which is not waited for: its ``begin`` does."""
-        request_id = request_id_of(request.headers) or self._new_request_id()
+        request_id = self.request_id(request.headers)
         try:
             probe = self._probes.answer(request)
             if probe is not None:
@@ -112,6 +115,10 @@ class Gateway:
         except Exception as failure:  # noqa: BLE001  # a mistake of ours must not end a connection
             _log.error("unexpected", request_id=request_id, exc_info=failure)
             return problem.respond(internal("INTERNAL", repr(failure)), request_id)
+
+    def request_id(self, headers: Headers) -> str:
+        """The request id that the client chose, or a new one."""
+        return request_id_of(headers) or self._new_request_id()
 
     def _add(self, route: Route) -> None:
         method = route.method

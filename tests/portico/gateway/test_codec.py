@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -18,8 +19,13 @@ PLAIN = PlainCodec(descriptor_pool.Default())
 BOTH = pytest.mark.parametrize("codec", [FAST, PLAIN], ids=["fast", "plain"])
 
 
-def test_the_fast_codec_is_chosen_where_it_is_installed() -> None:
-    assert isinstance(choose(descriptor_pool.Default()), FastCodec)
+def test_the_fast_codec_is_chosen_where_it_is_installed(
+    contract: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [contract.messages.Everything.DESCRIPTOR]
+    assert isinstance(choose(descriptor_pool.Default(), messages), FastCodec)
+    monkeypatch.setitem(sys.modules, "portico.gateway.fast", None)
+    assert isinstance(choose(descriptor_pool.Default(), messages), PlainCodec)
 
 
 def test_an_answer_has_every_field_without_presence(contract: Any) -> None:

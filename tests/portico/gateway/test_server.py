@@ -132,6 +132,26 @@ def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(served: Any) -> N
         assert _request(served, "POST", "/v1/books", body=body)[0] == status
 
 
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("split", [0, 40, 90, 200])
+def test_an_offer_of_another_protocol_is_passed_over(
+    served: Any, upgrade: bytes, split: int
+) -> None:
+    sent = (
+        b"POST /v1/books HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nContent-Length: 22\r\n\r\n"
+        b'{"book":{"title":"y"}}'
+        b"GET /v1/books/b2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    ) % upgrade
+    with closing(_connect(served)) as connection:
+        connection.sendall(sent[:split])
+        connection.sendall(sent[split:])
+        received = _read_all(connection)
+    assert _status(received) == 201
+    assert b'"title":"y"' in received
+    assert b'"name":"b2"' in received
+
+
 def test_who_asks_before_sending_is_told_before_sending(served: Any) -> None:
     head = (
         b"POST /v1/books HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
@@ -185,6 +205,7 @@ def test_slow_bodies_do_not_hold_up_other_requests(served: Any) -> None:
         (b"GET / HTTP/1.1\r\nX: %s\r\n" % (b"x" * 5000), 431, "HEAD_TOO_LARGE"),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 40, 431, "HEAD_TOO_LARGE"),
         (b"GET / HTTP/1.1\r\nX: %s" % (b"x" * 1_000_000), 431, "HEAD_TOO_LARGE"),
+        (b"CONNECT x:443 HTTP/1.1\r\n", 405, "METHOD_NOT_ALLOWED"),
         (b"nonsense\r\n", 400, "MALFORMED_HTTP"),
         (b"\x16\x03\x01\x02\x00", 400, "MALFORMED_HTTP"),
         (b"GET / HTTP/1.1\r\nX y\r\n", 400, "MALFORMED_HTTP"),
