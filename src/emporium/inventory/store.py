@@ -281,8 +281,7 @@ WITH wanted AS (
 ), lines AS (
     INSERT INTO inventory.reservation_lines (reservation_id, position, product_id, quantity)
     SELECT held.reservation_id, wanted.position, wanted.product_id, wanted.quantity
-    FROM held CROSS JOIN wanted
-    ON CONFLICT DO NOTHING
+    FROM held CROSS JOIN wanted {unless_known}
 ), expired AS (
     UPDATE inventory.reservations AS old SET status = 'EXPIRED', updated_at = :now
     FROM held CROSS JOIN overdue WHERE old.reservation_id = overdue.reservation_id
@@ -308,6 +307,7 @@ ORDER BY wanted.position
 _HOLD = text(
     _TAKE.format(
         if_locked="",
+        unless_known="",
         held="""
     INSERT INTO inventory.reservations (reservation_id, status, expires_at, created_at, updated_at)
     SELECT :reservation_id, 'HELD', :expires_at, :now, :now WHERE NOT EXISTS (SELECT FROM missing)
@@ -318,6 +318,7 @@ _HOLD = text(
 _HOLD_AGAIN = text(
     _TAKE.format(
         if_locked="SKIP LOCKED",  # its own reservation is locked already, out of the order
+        unless_known="ON CONFLICT DO NOTHING",
         held="""
     UPDATE inventory.reservations AS ours SET status = 'HELD', expires_at = :expires_at, updated_at = :now
     WHERE ours.reservation_id = :reservation_id AND ours.status = 'EXPIRED'
