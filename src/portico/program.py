@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from portico.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from portico.app import Application
     from portico.context import Identity
@@ -165,8 +166,14 @@ class Program:
             default_timeout_seconds=self.settings.default_timeout_seconds,
             commands_need_workflow=any(module.owns_data for module in self._modules),
             observers=self.metrics,
+            follow=self._follow,
             log_calls=self.settings.log_level in ("debug", "info"),
         )
+
+    def _follow(self, request_id: str) -> AbstractContextManager[Callable[[float], bool]]:
+        if self.storage is None or self.relay is None or not self.relay.is_running:
+            return nullcontext(lambda _: True)
+        return self.storage.follow(request_id)
 
     def _authenticate(self, authorization: str) -> Identity:
         return self._authenticator(authorization)

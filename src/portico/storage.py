@@ -10,7 +10,8 @@ from portico.events import Doorbell, Events, Relay, reactions_of
 from portico.workflow import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from portico.assembly import Assembled
@@ -27,7 +28,7 @@ def migrate(settings: Settings, modules: Sequence[Module], folder: Path) -> list
     Answers what was done, a line for each step.
     """
     with ExitStack() as stack:
-        url = settings.postgres_url() or stack.enter_context(EmbeddedPostgres(settings.data_folder)).url
+        url = settings.postgres_url() or stack.enter_context(EmbeddedPostgres(settings.data_folder / "postgres")).url
         done = migrations.upgrade(url, _owners(modules), folder=folder)
     return [f"{step.module} {step.file.stem}" for step in done]
 
@@ -59,7 +60,7 @@ class Storage:
             url = self._settings.postgres_url()
             ours = url is None
             if url is None:
-                url = stack.enter_context(EmbeddedPostgres(self._settings.data_folder)).url
+                url = stack.enter_context(EmbeddedPostgres(self._settings.data_folder / "postgres")).url
             if ours or self._settings.demo:
                 migrations.upgrade(url, names, folder=migrations_folder)
             else:
@@ -108,6 +109,10 @@ class Storage:
         metrics.counter("portico_events_delivered", "Events that reached everyone.", lambda: relay.delivered)
         metrics.counter("portico_events_failed", "Deliveries that are tried again.", lambda: relay.failed)
         metrics.counter("portico_events_dead", "Events that were given up.", lambda: relay.dead)
+
+    def follow(self, request_id: str) -> AbstractContextManager[Callable[[float], bool]]:
+        """A block in which to wait for the reactions to what this request publishes."""
+        return self._doorbell.following.request(request_id)
 
     def ready(self) -> bool:
         """Whether the database answers."""

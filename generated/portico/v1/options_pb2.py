@@ -26,15 +26,15 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.rpc import code_pb2 as google_dot_rpc_dot_code__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/v1/options.proto\x12\nportico.v1\x1a google/protobuf/descriptor.proto\x1a\x15google/rpc/code.proto\"U\n\x0bMethodRules\x12\"\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x12.portico.v1.Access\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05*T\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\r\n\tSIGNED_IN\x10\x02\x12\t\n\x05ROLES\x10\x03\x12\x0c\n\x08INTERNAL\x10\x04:L\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xa1\x96\x03 \x01(\x0b\x32\x17.portico.v1.MethodRules\x88\x01\x01:F\n\x04\x63ode\x12!.google.protobuf.EnumValueOptions\x18\xa2\x96\x03 \x01(\x0e\x32\x10.google.rpc.Code\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/v1/options.proto\x12\nportico.v1\x1a google/protobuf/descriptor.proto\x1a\x15google/rpc/code.proto\"q\n\x0bMethodRules\x12\"\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0e\x32\x12.portico.v1.Access\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05\x12\x1a\n\x12\x61wait_reactions_ms\x18\x04 \x01(\x05*T\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\r\n\tSIGNED_IN\x10\x02\x12\t\n\x05ROLES\x10\x03\x12\x0c\n\x08INTERNAL\x10\x04:L\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xa1\x96\x03 \x01(\x0b\x32\x17.portico.v1.MethodRules\x88\x01\x01:F\n\x04\x63ode\x12!.google.protobuf.EnumValueOptions\x18\xa2\x96\x03 \x01(\x0e\x32\x10.google.rpc.Code\x88\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=184
-  _globals['_ACCESS']._serialized_end=268
+  _globals['_ACCESS']._serialized_start=212
+  _globals['_ACCESS']._serialized_end=296
   _globals['_METHODRULES']._serialized_start=97
-  _globals['_METHODRULES']._serialized_end=182
+  _globals['_METHODRULES']._serialized_end=210
 # @@protoc_insertion_point(module_scope)

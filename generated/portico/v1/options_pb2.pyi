@@ -31,7 +31,9 @@ class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueTy
     ACCESS_UNSPECIFIED: _Access.ValueType  # 0
     """Nothing is said here: the application's default applies."""
     PUBLIC: _Access.ValueType  # 1
-    """Anybody, with or without a token. A token that is sent must still be a good one."""
+    """Anybody, with or without a token. One that is not good, say expired, counts as none: whoever refreshes a
+    token still sends the old one.
+    """
     SIGNED_IN: _Access.ValueType  # 2
     """Whoever has a valid access token. Which rows they may see is the rpc's own business."""
     ROLES: _Access.ValueType  # 3
@@ -45,7 +47,9 @@ class Access(_Access, metaclass=_AccessEnumTypeWrapper):
 ACCESS_UNSPECIFIED: Access.ValueType  # 0
 """Nothing is said here: the application's default applies."""
 PUBLIC: Access.ValueType  # 1
-"""Anybody, with or without a token. A token that is sent must still be a good one."""
+"""Anybody, with or without a token. One that is not good, say expired, counts as none: whoever refreshes a
+token still sends the old one.
+"""
 SIGNED_IN: Access.ValueType  # 2
 """Whoever has a valid access token. Which rows they may see is the rpc's own business."""
 ROLES: Access.ValueType  # 3
@@ -63,10 +67,17 @@ class MethodRules(_message.Message):
     ACCESS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    AWAIT_REACTIONS_MS_FIELD_NUMBER: _builtins.int
     access: Global___Access.ValueType
     """Who may call. ACCESS_UNSPECIFIED takes the application's default."""
     http_status: _builtins.int
     """The HTTP status of a successful answer over REST, e.g. 201. 0 means 200."""
+    await_reactions_ms: _builtins.int
+    """How long the answer to a call from outside may wait, in milliseconds, for the reactions in the same
+    process to what the call published, and for those that follow from them, so that the caller sees their
+    effects when it looks right afterwards. A convenience: the call has succeeded whether they are done or
+    not, and reactions in other processes are not waited for. 0: does not wait. At most 5,000.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Read only with ROLES: the caller needs at least one of these, e.g. "admin". Lower case."""
@@ -77,10 +88,11 @@ class MethodRules(_message.Message):
         access: Global___Access.ValueType = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         http_status: _builtins.int = ...,
+        await_reactions_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "http_status", b"http_status", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "await_reactions_ms", b"await_reactions_ms", "http_status", b"http_status", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

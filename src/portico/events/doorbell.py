@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 
+from portico.events.following import Following
+
 
 class Doorbell:
     """Rung after a commit that published; a relay waits at it. Any thread may do either."""
 
     def __init__(self) -> None:
         """Silent."""
+        self.following = Following()
         self._changed = threading.Condition()
         self._rung: set[str] = set()
 

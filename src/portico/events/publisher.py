@@ -44,16 +44,19 @@ class Events:
         if not aggregate_id:
             raise ValueError(f"{message.DESCRIPTOR.name} needs the id of what it happened to")
         event_id = self._ids.uuid()
+        origin = current().origin
         row = {
             "id": event_id,
             "aggregate_type": self._outbox.schema,
             "aggregate_id": aggregate_id,
             "type": message.DESCRIPTOR.full_name,
             "payload": message.SerializeToString(),
-            "headers": json.dumps(headers_of(current().origin)),
+            "headers": json.dumps(headers_of(origin)),
             "occurred_at": self._clock.now(),
         }
         self._outbox.add(session, row)
+        # Now, since a relay may deliver it before anything that is to follow the commit.
+        self._doorbell.following.published(origin.request_id, event_id)
         on_commit(session, self._ring)
         return str(event_id)
 

@@ -104,6 +104,11 @@ class Relay:
             self._thread = None
         self._stopping.clear()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it delivers by itself at the moment."""
+        return self._thread is not None
+
     def settle(self, *, timeout_seconds: float = 10.0) -> None:
         """Return when no event is due any more; helps with the delivery, whether started or not.
 
@@ -203,6 +208,7 @@ class Relay:
             if record.aggregate_id in held:
                 continue
             failure = self._delivery.deliver(record)
+            self._doorbell.following.dealt_with(record.headers["request_id"], record.id)
             if failure is None:
                 delivered.append(record.id)
             else:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, cast
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from portico.v1 import options_pb2
+
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, MethodDescriptor
     from google.protobuf.message import Message
 
     from portico.rpc.interfaces import Handler
+
+_LONGEST_AWAIT_MS = 5000
 
 
 class Access(Enum):
@@ -31,7 +35,8 @@ class Method:
 
     ``path`` is gRPC's (``/commerce.orders.v1.OrdersService/GetOrder``). The message classes are
     None for a method without descriptors, whose handler brings its own serializers. ``access`` is
-    None where the contract leaves it to the application.
+    None where the contract leaves it to the application. ``await_reactions_seconds`` is how long an
+    answer to the world outside waits for the reactions to what the call published.
     """
 
     path: str
@@ -44,6 +49,7 @@ class Method:
     idempotent: bool = False
     access: Access | None = None
     roles: frozenset[str] = frozenset()
+    await_reactions_seconds: float = 0.0
 
     @property
     def unary(self) -> bool:
@@ -63,7 +69,7 @@ def describe(path: str, handler: Handler) -> Method:
         streams = handler.request_streaming, handler.response_streaming
         return Method(path, _package(path), None, None, *streams)
     options = found.GetOptions()
-    access, roles = _access(options)
+    rules = _rules(options)
     return Method(
         path=path,
         package=found.containing_service.file.package,
@@ -73,8 +79,9 @@ def describe(path: str, handler: Handler) -> Method:
         server_streaming=found.server_streaming,
         query=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
-        access=access,
-        roles=roles,
+        access=Access.__members__.get(options_pb2.Access.Name(rules.access)),
+        roles=frozenset(rules.roles),
+        await_reactions_seconds=min(rules.await_reactions_ms, _LONGEST_AWAIT_MS) / 1000,
     )
 
 
@@ -89,11 +96,6 @@ def _package(path: str) -> str:
     return path.strip("/").partition("/")[0].rpartition(".")[0]
 
 
-def _access(options: MethodOptions) -> tuple[Access | None, frozenset[str]]:
-    from portico.v1 import options_pb2
-
-    if not options.HasExtension(options_pb2.method):
-        return None, frozenset()
-    rules = options.Extensions[options_pb2.method]
-    named = options_pb2.Access.Name(rules.access).removeprefix("ACCESS_")
-    return Access.__members__.get(named), frozenset(rules.roles)
+def _rules(options: MethodOptions) -> options_pb2.MethodRules:
+    """What the contract says in our own option; all of it empty where it says nothing."""
+    return options.Extensions[options_pb2.method]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from portico.context import Call
     from portico.rpc.contract import Method
-    from portico.rpc.policy import Policy, Transport
+    from portico.rpc.policy import Follow, Policy, Transport
     from portico.rpc.registry import Endpoint
 
 _OK = grpc.StatusCode.OK
@@ -53,7 +53,26 @@ def compile_call(
         _observe(endpoint, policy, caller, transport),
         policy.log_calls,
     )
-    return _streaming(parts) if method.server_streaming else _single(parts)
+    if method.server_streaming:
+        return _streaming(parts)
+    if method.await_reactions_seconds and policy.follow is not None and not caller:
+        return _awaiting_reactions(_single(parts), policy.follow, method.await_reactions_seconds)
+    return _single(parts)
+
+
+def _awaiting_reactions(
+    invoke: Callable[[Call, Any], Any], follow: Follow, seconds: float
+) -> Callable[[Call, Any], Any]:
+    """Answer when the reactions to what the call published have run, or after ``seconds``."""
+
+    def awaited(call: Call, request: Any) -> Any:
+        with follow(call.request_id) as wait:
+            response = invoke(call, request)
+            left = call.time_remaining()
+            wait(seconds if left is None else min(seconds, left))
+        return response
+
+    return awaited
 
 
 def _validation(method: Method) -> Validation:

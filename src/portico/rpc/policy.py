@@ -9,10 +9,12 @@ from portico.rpc.contract import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from portico.context import Identity
 
 
+Follow: TypeAlias = "Callable[[str], AbstractContextManager[Callable[[float], bool]]]"
 Transport: TypeAlias = Literal["local", "remote"]
 
 
@@ -38,6 +40,7 @@ class Policy:
     UNAUTHENTICATED; without it nobody is ever signed in. ``default_access`` and
     ``default_timeout_seconds`` hold where contract and caller say nothing.
     ``commands_need_workflow``: a module may call another's command only inside a workflow step.
+    ``follow(request_id)`` opens a block in which the reactions to that request's events can be waited for.
     ``log_calls``: also those that end well get a line in the log.
     """
 
@@ -46,4 +49,5 @@ class Policy:
     default_timeout_seconds: float | None = None
     commands_need_workflow: bool = False
     observers: Observers | None = None
+    follow: Follow | None = None
     log_calls: bool = False
