@@ -24,6 +24,7 @@ from portico.gateway.rules import WHOLE, find_field
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     from portico.gateway.codec import Codec
@@ -53,25 +54,16 @@ class Binding:
             (variable, _Target(find_field(message, variable.field_path)))
             for variable in route.template.variables
         ]
-        self._body = route.body
-        self._body_name = ""
-        self._raw_body = route.body == WHOLE and message.full_name == _HTTP_BODY
-        if route.body not in {"", WHOLE}:
-            field = find_field(message, route.body)[0]
-            self._body_name = field.json_name
-            self._body = field.name
-            self._raw_body = field.message_type is not None and (
-                field.message_type.full_name == _HTTP_BODY and not field.is_repeated
-            )
+        self._body = _Body(route)
 
     @property
     def takes_json(self) -> bool:
         """Whether the HTTP body is JSON."""
-        return bool(self._body) and not self._raw_body
+        return self._body.is_json
 
     def message(self, request: Request, segments: list[str]) -> Message:
         """The request message; ``MessageError`` or ``DocumentError`` when there is none."""
-        value = self._document(request.body)
+        value = self._body.document(request.body)
         for variable, target in self._variables:
             try:
                 text = variable.value(segments)
@@ -81,20 +73,9 @@ class Binding:
         if request.query:
             self._add_query(value, request.query)
         message = self._codec.from_value(value, self._class)
-        if self._raw_body:
-            self._attach(message, request)
+        if self._body.is_raw:
+            self._body.attach(message, request)
         return message
-
-    def _document(self, body: bytes) -> JsonValue:
-        if not body or not self.takes_json:
-            return {}
-        value = document.read(body)
-        return {self._body_name: value} if self._body_name else value
-
-    def _attach(self, message: Message, request: Request) -> None:
-        holder: Any = message if self._body == WHOLE else getattr(message, self._body)
-        holder.content_type = request.header("content-type") or ""
-        holder.data = request.body
 
     def _add_query(self, value: JsonValue, query: str) -> None:
         seen: set[str] = set()
@@ -142,6 +123,37 @@ class Binding:
             inside[name] = item
         elif there != item and str(there) != text:
             raise _bad(target.path, f"differs from the one in {place}")
+
+
+class _Body:
+    """Where the HTTP body goes: nowhere, the whole message, one field; as JSON or as it is."""
+
+    def __init__(self, route: Route) -> None:
+        holder: Descriptor | None = route.method.input_type
+        self._field: FieldDescriptor | None = None
+        if route.body not in {"", WHOLE}:
+            self._field = find_field(route.method.input_type, route.body)[0]
+            holder = None if self._field.is_repeated else self._field.message_type
+        bound = bool(route.body)
+        self.is_raw = bound and holder is not None and holder.full_name == _HTTP_BODY
+        self.is_json = bound and not self.is_raw
+        self._holds_object = holder is not None and not is_special(holder)
+
+    def document(self, body: bytes) -> JsonValue:
+        """The request as JSON, as far as the body tells it. No body is an empty object."""
+        if not self.is_json:
+            return {}
+        if self._field is None:
+            return document.read(body) if body else {}
+        if body:
+            return {self._field.json_name: document.read(body)}
+        return {self._field.json_name: {}} if self._holds_object else {}
+
+    def attach(self, message: Message, request: Request) -> None:
+        """Put the raw body into the message's ``google.api.HttpBody``."""
+        holder: Any = message if self._field is None else getattr(message, self._field.name)
+        holder.content_type = request.header("content-type") or ""
+        holder.data = request.body
 
 
 class _Target:

@@ -128,9 +128,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.get_method() == b"CONNECT":
             text = "CONNECT is not served here"
-            self._refuse(
-                refuse(405, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_ALLOWED", text, "")
-            )
+            self._refuse(refuse(405, grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_ALLOWED", text, ""))
         if self.parser.should_upgrade():
             self._upgrading = True
             return

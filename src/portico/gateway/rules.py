@@ -86,10 +86,15 @@ def _route(method: MethodDescriptor, rule: HttpRule, status: int) -> Route:
     for variable in template.variables:
         find_field(method.input_type, variable.field_path)
     if rule.body not in {"", WHOLE}:
-        find_field(method.input_type, rule.body)
+        _top_level(method.input_type, rule.body)
     if rule.response_body:
-        find_field(method.output_type, rule.response_body)
+        _top_level(method.output_type, rule.response_body)
     return Route(http_method, template, rule.body, rule.response_body, method, status)
+
+
+def _top_level(message: Descriptor, name: str) -> None:
+    if len(find_field(message, name)) > 1:
+        raise LookupError(f"a body is a field of {message.full_name} itself, not {name!r}")
 
 
 def _status(method: MethodDescriptor) -> int:

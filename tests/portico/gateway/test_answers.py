@@ -253,6 +253,7 @@ def _service(**http: Any) -> descriptor_pool.DescriptorPool:
         ({"get": "/v1/{inner}"}, "cannot be given as text"),
         ({"post": "/v1/x", "body": "nope"}, "no field 'nope'"),
         ({"get": "/v1/x", "response_body": "nope"}, "no field 'nope'"),
+        ({"post": "/v1/x", "body": "inner.name"}, "not 'inner.name'"),
         ({"body": "*"}, "without a path"),
         (
             {"get": "/v1/{name}", "additional_bindings": [{"get": "/v1/{inner.name}"}]},
