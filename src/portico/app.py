@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from portico.rpc.contract import Access
 from portico.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import grpc
 
@@ -52,7 +51,9 @@ class Application:
         return Settings.for_modules(sections)
 
     @contextmanager
-    def running(self, settings: Settings | None = None, *, clock: Clock | None = None) -> Iterator[Program]:
+    def running(
+        self, settings: Settings | None = None, *, clock: Clock | None = None
+    ) -> Iterator[Program]:
         """The application started in this process, and stopped after the block.
 
         Without ``settings`` they are read from the file and the environment.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,8 @@ import punq
 from portico.module import ModuleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import grpc
 
     from portico.module import Module
@@ -56,5 +57,12 @@ def _present(kind: type | None) -> tuple[type, ...]:
 def _resolve(module: Module, container: punq.Container, kind: type) -> Any:
     try:
         return container.resolve(kind)
-    except (punq.MissingDependencyError, punq.InvalidRegistrationError, TypeError, NameError) as failure:
-        raise ModuleError(f"module {module.name}: {kind.__qualname__} cannot be built: {failure}") from failure
+    except (
+        punq.MissingDependencyError,
+        punq.InvalidRegistrationError,
+        TypeError,
+        NameError,
+    ) as failure:
+        raise ModuleError(
+            f"module {module.name}: {kind.__qualname__} cannot be built: {failure}"
+        ) from failure

@@ -26,8 +26,12 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 lab = typer.Typer(no_args_is_help=True, help="Measure what a network hop costs.")
 cli.add_typer(lab, name="lab")
 
-AppOption = Annotated[str | None, typer.Option("--app", help="The application, package.module:attribute.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+AppOption = Annotated[
+    str | None, typer.Option("--app", help="The application, package.module:attribute.")
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Also write the numbers to this file.")
+]
 
 
 def main() -> None:
@@ -42,7 +46,9 @@ def main() -> None:
 @cli.command()
 def serve(
     app: AppOption = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Load demonstration data and accounts.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Load demonstration data and accounts.")
+    ] = False,
 ) -> None:
     """Serve the application's gRPC and REST until it is told to stop (Ctrl-C, SIGTERM)."""
     application, settings = _load(app, demo=demo)

@@ -72,7 +72,9 @@ class Front:
             not_ready=not_ready,
             metrics=metrics.render,
         )
-        self._http = HttpServer(gateway, listener=self._listener, threads=self._settings.http_threads)
+        self._http = HttpServer(
+            gateway, listener=self._listener, threads=self._settings.http_threads
+        )
         self._server.start()
         self._http.start()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import punq
     from pydantic import BaseModel
 
-    AddServicer = Callable[[Any, Any], None]
+    AddServicer = Any  # a mapping is invariant in its keys, and each generated function has types of its own
 
 
 class ModuleError(Exception):

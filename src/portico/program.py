@@ -101,7 +101,9 @@ class Program:
             self._front.take_ports()
             stack.callback(self._front.close)
         if any(module.owns_data for module in self._modules):
-            from portico.storage import Storage  # an application without data needs no database driver
+            from portico.storage import (
+                Storage,  # an application without data needs no database driver
+            )
 
             self.storage = Storage(self.settings, clock=self._clock, ids=self._ids)
             self.storage.open(self._modules, self.application.migrations)
@@ -134,10 +136,15 @@ class Program:
             f"  REST  {self.http_address}",
         ]
         if self.settings.demo and self.application.welcome:
-            lines += ["", self.application.welcome.format(rest=self.http_address, grpc=self.grpc_address)]
+            lines += [
+                "",
+                self.application.welcome.format(rest=self.http_address, grpc=self.grpc_address),
+            ]
         return "\n".join(lines)
 
-    def _deliver(self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None) -> None:
+    def _deliver(
+        self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
+    ) -> None:
         self.relay = storage.relay(assembled)
         storage.measure(self.relay, self.metrics)
         if stack is not None:
@@ -182,5 +189,6 @@ class Program:
     def _authenticator(self) -> Callable[[str], Identity]:
         """Made at its first use: it may need the application's own services."""
         make = self.application.authenticator
-        assert make is not None
+        if make is None:
+            raise RuntimeError(f"{self.application.name} has no authenticator")
         return make(self.channel(), self.settings, self._clock)

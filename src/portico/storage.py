@@ -28,7 +28,7 @@ def migrate(settings: Settings, modules: Sequence[Module], folder: Path) -> list
     Answers what was done, a line for each step.
     """
     with ExitStack() as stack:
-        url = settings.postgres_url() or stack.enter_context(EmbeddedPostgres(settings.data_folder / "postgres")).url
+        url = settings.postgres_url() or stack.enter_context(_embedded(settings)).url
         done = migrations.upgrade(url, _owners(modules), folder=folder)
     return [f"{step.module} {step.file.stem}" for step in done]
 
@@ -57,11 +57,9 @@ class Storage:
         """
         names = _owners(modules)
         with ExitStack() as stack:
-            url = self._settings.postgres_url()
-            ours = url is None
-            if url is None:
-                url = stack.enter_context(EmbeddedPostgres(self._settings.data_folder / "postgres")).url
-            if ours or self._settings.demo:
+            given = self._settings.postgres_url()
+            url = given or stack.enter_context(_embedded(self._settings)).url
+            if given is None or self._settings.demo:
                 migrations.upgrade(url, names, folder=migrations_folder)
             else:
                 migrations.refuse_pending(url, names, folder=migrations_folder)
@@ -96,7 +94,9 @@ class Storage:
             for instance in each.reactions
             for reaction in reactions_of(instance, database=self._databases[each.module.name])
         ]
-        return Relay(self._databases.values(), reactions, clock=self._clock, doorbell=self._doorbell)
+        return Relay(
+            self._databases.values(), reactions, clock=self._clock, doorbell=self._doorbell
+        )
 
     def measure(self, relay: Relay, metrics: Metrics) -> None:
         """Publish the pool and the relay as metrics."""
@@ -105,9 +105,15 @@ class Storage:
             "Connections out of the pool.",
             lambda: self._engine.in_use,
         )
-        metrics.gauge("portico_events_lag_seconds", "Age of the oldest undelivered event.", relay.lag_seconds)
-        metrics.counter("portico_events_delivered", "Events that reached everyone.", lambda: relay.delivered)
-        metrics.counter("portico_events_failed", "Deliveries that are tried again.", lambda: relay.failed)
+        metrics.gauge(
+            "portico_events_lag_seconds", "Age of the oldest undelivered event.", relay.lag_seconds
+        )
+        metrics.counter(
+            "portico_events_delivered", "Events that reached everyone.", lambda: relay.delivered
+        )
+        metrics.counter(
+            "portico_events_failed", "Deliveries that are tried again.", lambda: relay.failed
+        )
         metrics.counter("portico_events_dead", "Events that were given up.", lambda: relay.dead)
 
     def follow(self, request_id: str) -> AbstractContextManager[Callable[[float], bool]]:
@@ -122,6 +128,10 @@ class Storage:
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
         return True
+
+
+def _embedded(settings: Settings) -> EmbeddedPostgres:
+    return EmbeddedPostgres(settings.data_folder / "postgres")
 
 
 def _owners(modules: Sequence[Module]) -> list[str]:

@@ -72,19 +72,21 @@ def test_a_stop_lets_a_running_call_finish_and_refuses_new_ones() -> None:
             return pb.SayHelloResponse(message="late but whole")
 
     module = Module(name="greeter", provides={pb_grpc.add_GreeterServiceServicer_to_server: Slow})
-    with Application(name="slow", modules=[module]).running(ANY_PORT) as program:
-        with grpc.insecure_channel(program.grpc_address) as channel:
-            stub = pb_grpc.GreeterServiceStub(channel)
-            running = stub.SayHello.future(pb.SayHelloRequest(name="first"), timeout=10)
-            assert entered.wait(5)
-            stopping = threading.Thread(target=program.stop)
-            stopping.start()
-            threading.Timer(0.2, release.set).start()
-            assert running.result().message == "late but whole"
-            stopping.join(10)
-            with pytest.raises(grpc.RpcError) as refused:
-                stub.SayHello(pb.SayHelloRequest(name="second"), timeout=2)
-            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    with (
+        Application(name="slow", modules=[module]).running(ANY_PORT) as program,
+        grpc.insecure_channel(program.grpc_address) as channel,
+    ):
+        stub = pb_grpc.GreeterServiceStub(channel)
+        running = stub.SayHello.future(pb.SayHelloRequest(name="first"), timeout=10)
+        assert entered.wait(5)
+        stopping = threading.Thread(target=program.stop)
+        stopping.start()
+        threading.Timer(0.2, release.set).start()
+        assert running.result().message == "late but whole"
+        stopping.join(10)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.SayHello(pb.SayHelloRequest(name="second"), timeout=2)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_module_whose_constructor_cannot_be_satisfied_is_named() -> None:
@@ -119,7 +121,11 @@ def test_a_module_gets_its_section_of_the_settings() -> None:
     )
     application = Application(name="configured", modules=[module])
     settings = application.settings_class().load(
-        environment={"PORTICO_GRPC_PORT": "0", "PORTICO_HTTP_PORT": "0", "PORTICO_GREETER__GREETING": "Good day"}
+        environment={
+            "PORTICO_GRPC_PORT": "0",
+            "PORTICO_HTTP_PORT": "0",
+            "PORTICO_GREETER__GREETING": "Good day",
+        }
     )
     with application.running(settings) as program:
         stub = pb_grpc.GreeterServiceStub(program.channel())

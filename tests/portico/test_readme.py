@@ -13,11 +13,13 @@ README = Path(__file__).parents[2] / "README.md"
 
 def _block_with(text: str) -> str:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (found,) = [block for block in blocks if text in block]
+    (found,) = [str(block) for block in blocks if text in block]
     return found
 
 
-def test_the_application_of_twenty_lines_answers_in_process_and_over_a_socket(tmp_path: Path) -> None:
+def test_the_application_of_twenty_lines_answers_in_process_and_over_a_socket(
+    tmp_path: Path,
+) -> None:
     source = _block_with("class Greeter")
     assert len([line for line in source.splitlines() if line.strip()]) <= 25
     (tmp_path / "hello.py").write_text(source)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from portico.module import Module
 
 
-def findings(application: Application, *, environment: Mapping[str, str] | None = None) -> list[str]:
+def findings(
+    application: Application, *, environment: Mapping[str, str] | None = None
+) -> list[str]:
     """What would stop the start or surprise a caller, a line each; empty when all is well.
 
     Looked at: requirements and circles, settings, REST routes, migrations. Nothing is connected to.
@@ -38,9 +40,13 @@ def summary(application: Application) -> list[str]:
     lines = []
     for module in application.in_order():
         services = _described(module)
-        rpcs = sum(len(descriptor_pool.Default().FindServiceByName(name).methods) for name in services)
+        rpcs = sum(
+            len(descriptor_pool.Default().FindServiceByName(name).methods) for name in services
+        )
         routes = len(list(read_routes(descriptor_pool.Default(), services)))
-        lines.append(f"{module.name}: {', '.join(services) or 'no services'}; {rpcs} rpcs, {routes} routes")
+        lines.append(
+            f"{module.name}: {', '.join(services) or 'no services'}; {rpcs} rpcs, {routes} routes"
+        )
     return lines
 
 

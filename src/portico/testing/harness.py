@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 import grpc
 
@@ -39,7 +39,9 @@ class Harness:
     run by itself: ``settle`` delivers what is due. Signing in is by name, see ``stub``.
     """
 
-    def __init__(self, application: Application, settings: Settings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, application: Application, settings: Settings, *, clock: Clock | None = None
+    ) -> None:
         chosen = replace(application, authenticator=lambda *_: _authenticate)
         self.program = Program(chosen, settings, clock=clock, serve=False)
         self._policy = replace(self.program.policy, commands_need_workflow=False)
@@ -56,7 +58,7 @@ class Harness:
         """Close channels and servers."""
         self._stack.close()
 
-    def __enter__(self) -> Harness:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -136,29 +138,38 @@ def _signed_in(channel: grpc.Channel, identity: Identity) -> grpc.Channel:
     return grpc.intercept_channel(channel, _SignIn(authorization(identity)))
 
 
-class _Details(grpc.ClientCallDetails):  # type: ignore[misc]  # grpc declares it as a bare interface
-    def __init__(self, like: grpc.ClientCallDetails, metadata: Any) -> None:
-        self.method = like.method
-        self.timeout = like.timeout
-        self.metadata = metadata
-        self.credentials = like.credentials
-        self.wait_for_ready = like.wait_for_ready
-        self.compression = like.compression
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
 
 
 class _SignIn(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]  # untyped generics
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
+    """Sends the header that signs in with every call."""
+
     def __init__(self, pair: tuple[str, str]) -> None:
         self._pair = pair
 
-    def _call(self, continuation: Any, details: grpc.ClientCallDetails, request: Any) -> Any:
-        return continuation(_Details(details, (*(details.metadata or ()), self._pair)), request)
+    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
+        signed = _Details(
+            details.method,
+            details.timeout,
+            (*(details.metadata or ()), self._pair),
+            details.credentials,
+            details.wait_for_ready,
+            details.compression,
+        )
+        return continuation(signed, request)
 
-    intercept_unary_unary = _call
-    intercept_unary_stream = _call
-    intercept_stream_unary = _call
-    intercept_stream_stream = _call
+    intercept_unary_unary: Any = _call
+    intercept_unary_stream: Any = _call
+    intercept_stream_unary: Any = _call
+    intercept_stream_stream: Any = _call

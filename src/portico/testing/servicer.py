@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -55,7 +55,7 @@ class ServicerChannel(grpc.Channel):
     def close(self) -> None:
         """Nothing to close."""
 
-    def __enter__(self) -> ServicerChannel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,13 +68,15 @@ class ServicerChannel(grpc.Channel):
         return endpoint
 
 
-class _Direct(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]  # stands for all four kinds
+class _Direct(grpc.UnaryUnaryMultiCallable):
     def __init__(self, endpoint: Endpoint, opened: Opened, run: Callable[..., Any]) -> None:
         self._endpoint = endpoint
         self._opened = opened
         self._run = run
 
-    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:
+    def __call__(
+        self, request: Any, timeout: float | None = None, metadata: Any = None, **_: Any
+    ) -> Any:
         return self.with_call(request, timeout, metadata)[0]
 
     def with_call(
@@ -84,7 +86,9 @@ class _Direct(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]  # stands for
         call = self._opened(endpoint.method.path, endpoint.module, checked(metadata or ()))
         return self._run(call, endpoint.behaviour, request), call
 
-    def future(self, request: Any, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:
+    def future(
+        self, request: Any, timeout: float | None = None, metadata: Any = None, **_: Any
+    ) -> Any:
         raise NotImplementedError("a servicer alone has no futures")
 
 
