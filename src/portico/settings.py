@@ -5,8 +5,8 @@ the one that ``PORTICO_CONFIG`` names, else ``portico.toml`` in the working fold
 ``[tool.portico]`` of the working folder's ``pyproject.toml``. A variable is ``PORTICO_`` and the setting's
 name in capitals; ``__`` steps into a module's section:
 
-    [payments]                           PORTICO_PAYMENTS__WEBHOOK_SECRET=whsec_demo
-    webhook_secret = "whsec_demo"
+    [auth]                               PORTICO_AUTH__ISSUER=shop.example
+    issuer = "shop.example"
 
 A name that no setting has is an error in either source: it is nearly always a misspelling, and a
 start that ignored it would run with a default that nobody chose.

@@ -89,12 +89,12 @@ class Served:
 
     def database(self) -> psycopg.Connection:
         """A connection from outside to its database, as that one's superuser."""
-        lines = (self._folder / "data/data/postmaster.pid").read_text().splitlines()
+        lines = (self._folder / "data/postgres/data/postmaster.pid").read_text().splitlines()
         return psycopg.connect(host=lines[4], user="portico", dbname="postgres", autocommit=True)
 
     def has_database(self) -> bool:
         """Whether its Postgres runs, by Postgres's own note."""
-        return (self._folder / "data/data/postmaster.pid").exists()
+        return (self._folder / "data/postgres/data/postmaster.pid").exists()
 
     def _environment(self) -> dict[str, str]:
         inherited = {
