@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 LAWS = {
     "a total is the sum of its lines": """
@@ -157,12 +158,14 @@ SETTLED = {
 def violations(connection: psycopg.Connection[Any], *, settled: bool = False) -> list[str]:
     """Every broken law with the first rows that break it; nothing when all is well.
 
-    One snapshot for all: what runs meanwhile does not look like a violation. ``settled`` checks the laws
-    of a shop at rest too.
+    One snapshot for all, unless the caller has a transaction open: what runs meanwhile does not look like a
+    violation. ``settled`` checks the laws of a shop at rest too.
     """
     found = []
+    own = connection.info.transaction_status == TransactionStatus.IDLE
     with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if own:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for law, query in (LAWS | (SETTLED if settled else {})).items():
             rows = connection.execute(query.encode()).fetchmany(5)
             if rows:
