@@ -7,6 +7,7 @@ written for plain grpcio reads it with ``code()``, ``details()`` and ``trailing_
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import grpc
@@ -163,7 +164,10 @@ class StatusError(RpcFailure):
         return self
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:
-        """Where the error was raised."""
+        """Where the error was raised: here, if it never was."""
+        if self.__traceback__ is None:
+            with suppress(StatusError):
+                raise self
         return self.__traceback__
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:

@@ -44,7 +44,7 @@ def translated(call: Call, failure: BaseException) -> StatusError:
         return fitting(failure.passed_on(domain=_package(call), initial=initial, trailing=trailing))
     code, details = call.code(), call.details() or ""
     error_id = ""
-    if not isinstance(failure, Aborted):
+    if not (isinstance(failure, Aborted) or _is_unimplemented(code, failure)):
         error_id = secrets.token_hex(8)
         _log_unexpected(call, failure, error_id)
         details = details or f"something went wrong on our side; error id {error_id}"
@@ -77,6 +77,11 @@ def log_outcome(
         facts |= {"reason": error.reason, "message": error.message}
     with entered(call):
         (_log.error if code in _FAULTS else _log.info)("call", **facts)
+
+
+def _is_unimplemented(code: grpc.StatusCode | None, failure: BaseException) -> bool:
+    """Whether the servicer left the generated method as it was."""
+    return code is _Code.UNIMPLEMENTED and isinstance(failure, NotImplementedError)
 
 
 def _nobody_waits(call: Call, failure: BaseException) -> bool:

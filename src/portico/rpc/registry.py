@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portico.rpc.contract import Method, describe
 from portico.rpc.threads import Threads
@@ -16,23 +16,12 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """One method with the handler that implements it, and the module that the handler belongs to."""
+    """One method, the handler and the servicer's function that implement it, and whose module it is."""
 
     method: Method
     handler: Handler
+    behaviour: Callable[..., Any]
     module: str
-
-    @property
-    def behaviour(self) -> Callable[..., object]:
-        """The servicer's function, of whichever of the four kinds."""
-        handler = self.handler
-        kinds = (
-            handler.unary_unary,
-            handler.unary_stream,
-            handler.stream_unary,
-            handler.stream_stream,
-        )
-        return next(kind for kind in kinds if kind is not None)
 
 
 class Registry:
@@ -57,7 +46,10 @@ class Registry:
         self._services[service] = module
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
-            self._endpoints[path] = Endpoint(describe(path, handler), handler, module)
+            behaviour = _behaviour(handler)
+            if behaviour is None:
+                raise TypeError(f"the servicer of {path} has no function for it")
+            self._endpoints[path] = Endpoint(describe(path, handler), handler, behaviour, module)
 
     def find(self, path: str) -> Endpoint | None:
         """The endpoint at ``path``, or None."""
@@ -114,3 +106,10 @@ class Registrar:
             self._half_added.remove(service_name)
         else:
             self._registry.add(service_name, method_handlers, self._module)
+
+
+def _behaviour(handler: Handler) -> Callable[..., Any] | None:
+    """The function of whichever of the four kinds."""
+    return (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )

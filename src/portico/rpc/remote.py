@@ -37,6 +37,7 @@ class RemoteChannel(grpc.Channel):
     ) -> None:
         self._channel = channel
         self._default = default_timeout_seconds
+        self._closed = False
 
     def subscribe(
         self,
@@ -52,25 +53,31 @@ class RemoteChannel(grpc.Channel):
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> UnaryUnary:
         """The callable for a unary rpc."""
-        return _UnaryUnary(
-            self._channel.unary_unary(method, *serializers, **options), self._default
-        )
+        inner = self._open().unary_unary(method, *serializers, **options)
+        return _UnaryUnary(inner, self._default)
 
     def unary_stream(self, method: str, *serializers: Any, **options: Any) -> UnaryStream:
         """The callable for an rpc that answers with a stream."""
-        return _UnaryStream(self._channel.unary_stream(method, *serializers, **options), None)
+        return _UnaryStream(self._open().unary_stream(method, *serializers, **options), None)
 
     def stream_unary(self, method: str, *serializers: Any, **options: Any) -> StreamUnary:
         """The callable for an rpc that takes a stream."""
-        return _StreamUnary(self._channel.stream_unary(method, *serializers, **options), None)
+        return _StreamUnary(self._open().stream_unary(method, *serializers, **options), None)
 
     def stream_stream(self, method: str, *serializers: Any, **options: Any) -> StreamStream:
         """The callable for an rpc with a stream each way."""
-        return _StreamStream(self._channel.stream_stream(method, *serializers, **options), None)
+        return _StreamStream(self._open().stream_stream(method, *serializers, **options), None)
 
     def close(self) -> None:
         """Close the wrapped channel."""
+        self._closed = True
         self._channel.close()
+
+    def _open(self) -> grpc.Channel:
+        """The wrapped channel; ValueError once closed, where grpcio's own would end the process."""
+        if self._closed:
+            raise ValueError("Cannot invoke RPC on closed channel!")
+        return self._channel
 
     def __enter__(self) -> Self:
         return self
