@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _BAD_REQUEST = "INVALID_REQUEST"
 _MALFORMED = "MALFORMED_JSON"
+_CURL_DEFAULT = "application/x-www-form-urlencoded"
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 _log = logs.logger("portico.gateway")
@@ -228,9 +229,12 @@ class Gateway:
 
 
 def _is_json(request: Request) -> bool:
-    """Whether the body claims to be JSON in UTF-8; one that claims nothing is taken for it."""
+    """Whether the body claims to be JSON in UTF-8; one that claims nothing is taken for it.
+
+    So is one with the label that ``curl -d`` gives to whatever it sends: no route takes forms.
+    """
     content_type = request.header("content-type")
-    if not content_type or content_type == "application/json":
+    if not content_type or content_type in {"application/json", _CURL_DEFAULT}:
         return True
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind != "application/json" and not (
