@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from portico.gateway.connection import ABORT
 from portico.gateway.exchange import Request
 from portico.gateway.probes import ALIVE, alive
 from portico.gateway.problem import refuse
@@ -59,7 +60,7 @@ class Application:
             )
             answer = await self._answer(request)
             if isinstance(answer, Stream):
-                await self._stream(answer, receive, send)
+                await self._stream(answer, receive, send, scope["extensions"][ABORT])
                 return
         except _RefusedError as refused:
             answer = self._refused(headers, *refused.args)
@@ -76,8 +77,10 @@ class Application:
             return alive()  # also when every thread is busy
         return await self._workers.run(self._gateway.dispatch, request)
 
-    async def _stream(self, stream: Stream, receive: Receive, send: Send) -> None:
-        """Carry one streamed answer to its end, or until its client goes away."""
+    async def _stream(
+        self, stream: Stream, receive: Receive, send: Send, abort: Callable[[], None]
+    ) -> None:
+        """Carry one streamed answer to its end. One that breaks off ends the connection with it."""
         if self._streaming >= self._limits.streams:
             raise OverloadedError
         self._streaming += 1
@@ -86,24 +89,31 @@ class Application:
             if response.chunks is None:
                 await _send(response, send)
             else:
-                await self._carry(response, response.chunks, receive, send)
+                whole = await self._carry(response, response.chunks, receive, send)
+                if not whole:
+                    abort()
+                    await asyncio.sleep(0)  # lets uvicorn notice
         finally:
             self._streaming -= 1
 
     async def _carry(
         self, response: Response, chunks: Iterator[bytes], receive: Receive, send: Send
-    ) -> None:
+    ) -> bool:
+        """Send the chunks until one side has enough; whether the client got them all."""
         await send(_start(response))
         pump = _Pump(send, asyncio.get_running_loop(), self._limits.send_seconds)
         sent = asyncio.ensure_future(in_own_thread(pump.run, chunks, name=_STREAM_THREAD))
         gone = asyncio.ensure_future(_disconnect(receive))
         try:
             await asyncio.wait({gone, sent}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # the server ends and has waited long enough
+            return False
         finally:
             gone.cancel()
             response.close()
-        if await sent:
+        if whole := await sent:
             await send({"type": "http.response.body", "body": b""})
+        return whole
 
     def _refused(
         self, headers: Headers, status: int, code: grpc.StatusCode, reason: str, text: str

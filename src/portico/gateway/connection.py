@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from portico.gateway.exchange import Response
     from portico.gateway.limits import Limits
 
+ABORT = "portico.abort"
+"""The ASGI extension that cuts the connection: a function without arguments."""
+
 _UPGRADE = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -108,6 +111,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # our own
         self._in_head = True
         self._seen_bytes = 0
 
