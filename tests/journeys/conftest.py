@@ -1,21 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.journeys.served import Served, fresh, own, running
+from tests.journeys.served import Served, fresh, own, served
 from tests.journeys.shopper import Shopper
 
 __all__ = ["admin", "demo", "fresh", "own", "served"]
-
-
-@pytest.fixture(scope="session")
-def served(fresh: Path) -> Iterator[Served]:
-    """The program, started once; journeys leave it running."""
-    with running(fresh) as program:
-        yield program
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ event has been delivered.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -171,3 +172,11 @@ def violations(connection: psycopg.Connection[Any], *, settled: bool = False) ->
             if rows:
                 found.append(f"{law}: {rows}")
     return found
+
+
+def await_rest(connection: psycopg.Connection[Any], *, patience_seconds: float = 20) -> None:
+    """Return when every law holds, those of a shop at rest too; AssertionError when that takes too long."""
+    until = time.monotonic() + patience_seconds
+    while found := violations(connection, settled=True):
+        assert time.monotonic() < until, found
+        time.sleep(0.05)

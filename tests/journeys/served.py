@@ -159,3 +159,10 @@ def own(fresh: Path) -> Iterator[Served]:
     """A program of the test's own, to be stopped and killed at will."""
     with running(fresh) as program:
         yield program
+
+
+@pytest.fixture(scope="session")
+def served(fresh: Path) -> Iterator[Served]:
+    """A program that all tests share and leave running."""
+    with running(fresh) as program:
+        yield program
