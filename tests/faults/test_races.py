@@ -59,6 +59,7 @@ def test_many_cancellations_of_a_paid_order_refund_it_once(served: Served) -> No
     answers = at_once(*[lambda: cancel(shopper, order)] * 8)
 
     assert {(answer.status, answer.json["status"]) for answer in answers} == {(200, "CANCELLED")}
+    refunds_of = "SELECT count(*) FROM payments.refunds WHERE payment_id = %s"
     with served.database() as outside:
         invariants.await_rest(outside)
         (refunds,) = outside.execute(
