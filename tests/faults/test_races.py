@@ -62,9 +62,7 @@ def test_many_cancellations_of_a_paid_order_refund_it_once(served: Served) -> No
     refunds_of = "SELECT count(*) FROM payments.refunds WHERE payment_id = %s"
     with served.database() as outside:
         invariants.await_rest(outside)
-        (refunds,) = outside.execute(
-            "SELECT count(*) FROM payments.refunds WHERE payment_id = %s", [order["paymentId"]]
-        ).fetchall()
+        (refunds,) = outside.execute(refunds_of, [order["paymentId"]]).fetchall()
     assert refunds == (1,)
 
 
