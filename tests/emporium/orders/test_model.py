@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from commerce.orders.v1 import errors_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from portico.v1 import options_pb2
 
-from emporium.orders import model
+from emporium.orders import model, wire
 from emporium.orders.model import CancelReason, IllegalMove, Item, Line, Order, Status
 from portico.context import ANONYMOUS, Identity
+from portico.errors import StatusError
 
 NOON = datetime(2026, 5, 29, 12, tzinfo=UTC)
 LINES = st.lists(
@@ -158,3 +161,24 @@ def test_an_order_is_seen_by_its_customer_and_by_administrators(
     identity: Identity, allowed: bool
 ) -> None:
     assert model.may_see("usr_1", identity) is allowed
+
+
+def test_every_refusal_is_in_the_contract_with_its_code() -> None:
+    asked = model.cancel_request(customer_id="usr_1", order_id="ord_1", request_id="cancel-1")
+    with pytest.raises(StatusError) as token:
+        wire.position_of("guess", customer_id="usr_1")
+    refusals = [
+        model.customer_mismatch("usr_1"),
+        model.order_not_found("ord_1"),
+        model.not_cancellable(an_order(Status.SHIPPED)),
+        model.request_id_reused(asked),
+        token.value,
+    ]
+
+    declared = {
+        value.name: value.GetOptions().Extensions[options_pb2.code]
+        for value in errors_pb2.ErrorReason.DESCRIPTOR.values
+        if value.number
+    }
+
+    assert {each.reason: each.code().value[0] for each in refusals} == declared

@@ -73,7 +73,8 @@ class CancelOrder:
 
     def run(self, state: Cancelling) -> None:
         """Cancel the order. Raises ORDER_NOT_FOUND, ORDER_NOT_CANCELLABLE, REQUEST_ID_REUSED."""
-        self._workflows.run(self.workflow, state, key=f"{state.order_id}/cancel")
+        kind = "cancel-unpaid" if state.only_unpaid else "cancel"
+        self._workflows.run(self.workflow, state, key=f"{state.order_id}/{kind}/{state.reason}")
 
     def _end(self, state: Cancelling) -> None:
         with self._database.unit_of_work() as session:
