@@ -153,4 +153,4 @@ def test_the_table_itself_refuses_what_may_not_be(
     database: Database, columns: str, values: str, constraint: str
 ) -> None:
     with pytest.raises(IntegrityError, match=constraint), database.unit_of_work() as session:
-        session.execute(text(f"INSERT INTO users.users {columns} VALUES {values}"))  # noqa: S608  # from above
+        session.execute(text(f"INSERT INTO users.users {columns} VALUES {values}"))  # from above
