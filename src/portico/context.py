@@ -95,17 +95,39 @@ class Ongoing(Protocol):
         """The call that made this one was cancelled."""
 
 
+class Line:
+    """The calls of one thread, from the first to the innermost: what a cancellation reaches."""
+
+    __slots__ = ("cancelled", "under_way")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.under_way: WeakSet[Ongoing] | None = None
+        """Calls made from here that run in threads, or processes, of their own."""
+
+    def cancel(self) -> None:
+        """Nobody waits for this line any more: nor for what it has under way."""
+        self.cancelled = True
+        for each in tuple(self.under_way or ()):
+            each.cancel_from_above()
+
+    def has_under_way(self, call: Ongoing) -> None:
+        """Cancel ``call`` with this line: now, if that has happened already."""
+        if self.under_way is None:
+            self.under_way = WeakSet()
+        self.under_way.add(call)
+        if self.cancelled:
+            call.cancel_from_above()
+
+
 class Call(Answering):
     """One call to a servicer, in the process or from the network.
 
     ``deadline`` is in seconds of ``time.monotonic()``, or None. ``caller`` is the module that calls,
-    empty for a call from outside. ``top`` is the first call of this thread: the one that a
-    cancellation reaches. ``transaction`` belongs to ``portico.data``, ``step`` to
-    ``portico.workflow``. ``below`` and ``unverified`` are the kernel's: the calls that this thread
-    has under way in others, and an ``authorization`` header until it is verified.
+    empty for a call from outside. ``transaction`` belongs to ``portico.data``, ``step`` to
+    ``portico.workflow``. ``line`` and ``unverified`` are the kernel's: the calls of this thread, and
+    an ``authorization`` header until it is verified.
     """
-
-    below: WeakSet[Ongoing] | None = None
 
     def __init__(
         self,
@@ -118,18 +140,24 @@ class Call(Answering):
         metadata: Metadata,
     ) -> None:
         self.parent = parent
-        self.top: Call = self if parent is None else parent.top
         self.origin = origin
         self.method = method
         self.module = module
         self.caller = caller
         self.deadline = deadline
-        self._metadata = metadata
         self.step: StepMark | None = None
         self.transaction: Any = None
+        if parent is None:
+            self.line = Line()
+        else:
+            self.line = parent.line
+            self.step = parent.step
+            self.transaction = parent.transaction
+        self._metadata = metadata
+        # Here and not only on the class, for what every call is asked: an instance's own attribute is
+        # read faster.
         self.unverified = ""
-        # What every call is asked for is set here too: an instance's attribute is read faster than its class's.
-        self.over = self.cancelled = self.marked = False
+        self.cancelled = self.marked = False
         self.callbacks = None
 
     @property
@@ -157,7 +185,7 @@ class Call(Answering):
 
     def is_active(self) -> bool:
         """Whether anyone still waits for the answer."""
-        if self.over or self.cancelled or self.top.cancelled:
+        if self.over or self.cancelled or self.line.cancelled:
             return False
         return self.deadline is None or time.monotonic() < self.deadline
 
@@ -168,21 +196,14 @@ class Call(Answering):
     def cancel(self) -> bool:
         """Give the call up, and those that it has under way: its caller gets CANCELLED."""
         super().cancel()
-        for each in tuple(self.below or ()):
-            each.cancel_from_above()
+        if self.parent is None or self.parent.line is not self.line:
+            self.line.cancel()
         return True
-
-    def has_below(self, call: Ongoing) -> None:
-        """Cancel ``call`` with this one: now, if that has happened already."""
-        if self.below is None:
-            self.below = WeakSet()
-        self.below.add(call)
-        if self.cancelled:
-            call.cancel_from_above()
 
 
 _current: ContextVar[Call | None] = ContextVar("portico.call", default=None)
 
+_set_current = _current.set
 current_or_none: Callable[[], Call | None] = _current.get
 """The innermost call in progress here, if there is one."""
 
@@ -212,5 +233,5 @@ def entered(call: Call) -> Iterator[Call]:
 
 def serve(call: Call, behaviour: Callable[[Any, Call], Any], request: Any) -> Any:
     """Call a servicer's ``behaviour`` with ``call`` as the current one; the body of a fresh ``Context``."""
-    _current.set(call)
+    _set_current(call)
     return behaviour(request, call)

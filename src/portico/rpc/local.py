@@ -184,9 +184,9 @@ class LocalChannel(grpc.Channel):
             endpoint.module,
             self.caller,
             default,
-            request,
-            response,
+            *request,
             self._invokes[path],
+            *response,
         )
 
     def transfers(

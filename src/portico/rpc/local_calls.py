@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from portico.context import Call, current_or_none
+from portico.context import Call, Line, current_or_none
 from portico.errors import StatusError
 from portico.rpc.ended import Ended
 from portico.rpc.exchange import Exchange
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from portico.rpc.contract import Method
     from portico.rpc.interfaces import Deserializer, Serializer
     from portico.rpc.local import LocalChannel
-    from portico.rpc.transfer import Transfer
 
 FOREVER_SECONDS = 1e8
 """A longer timeout is none."""
@@ -39,9 +38,11 @@ class Route:
     module: str
     caller: str
     default_timeout_seconds: float | None
-    request: Transfer
-    response: Transfer
+    request_as_is: type
+    send: Callable[[Any], Any]
     invoke: Callable[[Call, Any], Any]
+    response_as_is: type
+    receive: Callable[[Any], Any]
 
 
 class _LocalCallable:
@@ -79,8 +80,8 @@ class _LocalCallable:
         sent = () if metadata is None else checked(metadata)
         parent = current_or_none()
         if parent is None:
-            origin, deadline = origin_of(sent), None
-        elif parent.cancelled or parent.top.cancelled:
+            origin, deadline = origin_of(dict(sent)), None
+        elif parent.cancelled or parent.line.cancelled:
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
         else:
             origin, deadline = parent.origin, parent.deadline
@@ -91,11 +92,8 @@ class _LocalCallable:
             if deadline is None or wanted < deadline:
                 deadline = wanted
         call = Call(parent, origin, self._path, route.module, route.caller, deadline, sent)
-        if parent is not None:
-            call.step = parent.step
-            call.transaction = parent.transaction
         if sent:
-            take_token(call, sent)
+            take_token(call, dict(sent))
         return call
 
     def _begin(self, request: Any, timeout: float | None, metadata: Any) -> LocalRpc:
@@ -108,17 +106,17 @@ class _LocalCallable:
             call = self._open(route, timeout, metadata)
         except StatusError as error:
             return LocalRpc(Ended(error=error))
-        call.top = call
+        call.line = Line()
         call.transaction = call.step = None  # a database transaction stays in its thread
         if not self.client_streaming:
-            request = route.request.moved(request)
-        exchange = Exchange(call, route.response.moved, self._channel.under_way)
+            request = route.send(request)
+        exchange = Exchange(call, route.receive, self._channel.under_way)
         try:
             self._start(route, exchange, request)
         except StatusError as error:
             exchange.fail(error)
         if call.parent is not None:
-            call.parent.top.has_below(exchange)
+            call.parent.line.has_under_way(exchange)
         return LocalRpc(exchange)
 
     def _start(self, route: Route, exchange: Exchange, request: Any) -> None:
@@ -127,7 +125,7 @@ class _LocalCallable:
         if not self.client_streaming:
             threads.start(partial(run, route.invoke, request))
             return
-        stream = RequestStream(exchange.call, request, route.request.moved, exchange.fail)
+        stream = RequestStream(exchange.call, request, route.send, exchange.fail)
         threads.start(stream.read, partial(run, route.invoke, stream))
 
 
@@ -144,21 +142,19 @@ class LocalUnaryUnary(_LocalCallable, UnaryUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         route = self._route or self._find()
-        as_is, moved = route.request
-        if type(request) is not as_is:
-            request = moved(request)
+        if type(request) is not route.request_as_is:
+            request = route.send(request)
         response = route.invoke(self._open(route, timeout, metadata), request)
-        as_is, moved = route.response
-        return response if type(response) is as_is else moved(response)
+        return response if type(response) is route.response_as_is else route.receive(response)
 
     def with_call(
         self, request: Any, timeout: float | None = None, metadata: Any = None, *_: Any, **__: Any
     ) -> tuple[Any, LocalRpc]:
         """The response, and the call with its headers and trailers."""
         route = self._route or self._find()
-        sent = route.request.moved(request)
+        sent = route.send(request)
         call = self._open(route, timeout, metadata)
-        response = route.response.moved(route.invoke(call, sent))
+        response = route.receive(route.invoke(call, sent))
         ended = Ended(
             response=response,
             headers=call.sent_headers(),

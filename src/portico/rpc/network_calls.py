@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portico.rpc.interfaces import Handler
     from portico.rpc.metadata import Metadata
     from portico.rpc.policy import Policy
-    from portico.rpc.registry import Endpoint
+    from portico.rpc.registry import Endpoint, Registry
 
 
 class NetworkCall(Call):
@@ -38,9 +38,10 @@ class NetworkCall(Call):
         if remaining is None or remaining > FOREVER_SECONDS:
             remaining = default_timeout_seconds
         deadline = None if remaining is None else monotonic() + remaining
-        super().__init__(None, origin_of(metadata), method, module, caller, deadline, metadata)
+        found = dict(metadata)
+        super().__init__(None, origin_of(found), method, module, caller, deadline, metadata)
         self._context = context
-        take_token(self, metadata)
+        take_token(self, found)
         context.add_callback(self._gone)
 
     def is_active(self) -> bool:
@@ -82,8 +83,16 @@ class NetworkCall(Call):
             super().cancel()
 
 
-def handler_of(endpoint: Endpoint, policy: Policy, caller: str) -> Handler:
-    """What grpcio calls for an endpoint; ``caller`` is the module that calls, empty for the world outside."""
+def handlers_of(registry: Registry, policy: Policy, caller: str) -> dict[str, dict[str, Handler]]:
+    """What grpcio calls for each method of each service; ``caller`` is as for ``Server.mount``."""
+    handlers: dict[str, dict[str, Handler]] = {service: {} for service in registry.services}
+    for endpoint in registry:
+        service, _, name = endpoint.method.path.strip("/").partition("/")
+        handlers[service][name] = _handler(endpoint, policy, caller)
+    return handlers
+
+
+def _handler(endpoint: Endpoint, policy: Policy, caller: str) -> Handler:
     method, theirs = endpoint.method, endpoint.handler
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,

@@ -9,8 +9,9 @@ from portico.context import ANONYMOUS, Origin
 from portico.telemetry import tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portico.context import Call
-    from portico.rpc.metadata import Metadata
 
 REQUEST_ID_KEY = "x-request-id"
 TRACE_KEY = "traceparent"
@@ -19,32 +20,27 @@ AUTHORIZATION_KEY = "authorization"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def origin_of(metadata: Metadata) -> Origin:
-    """The origin of a call that enters the process, for nobody as yet."""
-    request_id = trace = ""
-    for key, value in metadata:
-        if key == REQUEST_ID_KEY:
-            request_id = str(value)
-        elif key == TRACE_KEY:
-            trace = str(value)
-    parent = tracing.TraceParent.parse(trace) if trace else None
+def origin_of(metadata: Mapping[str, str | bytes]) -> Origin:
+    """The origin of a call that enters the process with ``metadata``, for nobody as yet."""
+    request_id, trace = metadata.get(REQUEST_ID_KEY, ""), metadata.get(TRACE_KEY)
+    parent = None if trace is None else tracing.TraceParent.parse(str(trace))
     return Origin(
         ANONYMOUS,
-        request_id if _REQUEST_ID.fullmatch(request_id) else "",
+        str(request_id) if _REQUEST_ID.fullmatch(str(request_id)) else "",
         parent.trace_id if parent else "",
         parent.span_id if parent else "",
     )
 
 
-def take_token(call: Call, metadata: Metadata) -> None:
-    """Note the token in ``metadata`` for the pipeline to verify.
+def take_token(call: Call, metadata: Mapping[str, str | bytes]) -> None:
+    """Note the token in ``metadata``, if there is one, for the pipeline to verify.
 
     A call made inside another may name a user of its own, as it may over a network.
     """
-    for key, value in metadata:
-        if key == AUTHORIZATION_KEY:
-            call.unverified = str(value)
-            if call.parent is not None:
-                above = call.origin
-                call.origin = Origin(ANONYMOUS, above.request_id, above.trace_id, above.span_id)
-            return
+    token = metadata.get(AUTHORIZATION_KEY)
+    if token is None:
+        return
+    call.unverified = str(token)
+    if call.parent is not None:
+        above = call.origin
+        call.origin = Origin(ANONYMOUS, above.request_id, above.trace_id, above.span_id)

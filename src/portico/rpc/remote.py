@@ -195,7 +195,7 @@ class _RemoteCallable:
         rpc = RemoteRpc(self._call(invoke, request, timeout, metadata, rest))
         parent = current_or_none()
         if parent is not None:
-            parent.top.has_below(rpc)
+            parent.line.has_under_way(rpc)
         return rpc
 
     def _within(self, timeout: float | None, deadline: float | None) -> float | None:
@@ -299,7 +299,7 @@ class _StreamStream(_RemoteCallable, StreamStream):
 
 def _passed_on(parent: Call) -> Metadata:
     """What goes along with a call made inside ``parent``: CANCELLED when nobody waits for that one."""
-    if parent.cancelled or parent.top.cancelled:
+    if parent.cancelled or parent.line.cancelled:
         raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
     trace = tracing.TraceParent(parent.trace_id, tracing.new_span_id(), sampled=True)
     return (REQUEST_ID_KEY, parent.request_id), (TRACE_KEY, str(trace))

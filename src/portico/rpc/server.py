@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from portico.rpc.network_calls import handler_of
+from portico.rpc.network_calls import handlers_of
+from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
-    from portico.rpc.interfaces import Handler
+    from concurrent.futures import ThreadPoolExecutor
+
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
 
@@ -44,8 +45,12 @@ class Server:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
         )
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="portico-grpc")
-        self._server = grpc.server(self._pool, options=options, maximum_concurrent_rpcs=most_calls)
+        self._workers = Workers(threads)
+        self._server = grpc.server(
+            cast("ThreadPoolExecutor", self._workers),
+            options=options,
+            maximum_concurrent_rpcs=most_calls,
+        )
         self._health = health.HealthServicer()
 
     @property
@@ -63,7 +68,8 @@ class Server:
     def mount(self, registry: Registry, policy: Policy, *, caller: str = "") -> None:
         """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside."""
         self._services = tuple(registry.services)
-        self._server.add_generic_rpc_handlers((_Handlers(registry, policy, caller),))
+        for service, handlers in handlers_of(registry, policy, caller).items():
+            self._server.add_registered_method_handlers(service, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -71,6 +77,7 @@ class Server:
 
     def start(self) -> None:
         """Serve, and report every service healthy."""
+        self._workers.start()
         self._server.start()
         for service in ("", *self._services):
             self._health.set(service, _SERVING)
@@ -79,14 +86,4 @@ class Server:
         """Report unhealthy, refuse new calls, and let running ones end within ``grace_seconds``."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
-        self._pool.shutdown(wait=False)
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    """Every endpoint of the registry, compiled for calls from outside."""
-
-    def __init__(self, registry: Registry, policy: Policy, caller: str) -> None:
-        self._handlers = {each.method.path: handler_of(each, policy, caller) for each in registry}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        return self._handlers.get(handler_call_details.method)
+        self._workers.stop()

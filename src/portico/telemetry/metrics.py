@@ -33,6 +33,7 @@ BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )
 # fmt: on
+_FIRST_BUCKET = BUCKETS[0]
 _BOUNDS = [*map(str, BUCKETS), "+Inf"]
 _CODES = [code.name for code in sorted(grpc.StatusCode, key=lambda code: code.value[0])]
 _LABELS = ("module", "method", "caller", "transport")
@@ -64,7 +65,8 @@ class MethodMetrics:
 
     def observe(self, code: int, seconds: float) -> None:
         """Record one finished call: its gRPC status code as an integer (0 to 16) and its duration."""
-        bucket = bisect_left(BUCKETS, seconds)
+        # Most local calls belong to the first bucket: a question is cheaper than a search.
+        bucket = 0 if seconds <= _FIRST_BUCKET else bisect_left(BUCKETS, seconds)
         self._by_bucket[bucket] += 1
         self._by_code[code] += 1
         self.seconds += seconds
