@@ -55,16 +55,14 @@ def journey(channel: grpc.Channel) -> dict[str, Any]:
     placed = orders.PlaceOrder(request, metadata=signed_in)
     again = orders.PlaceOrder(request, metadata=signed_in)
     get = GetOrderRequest(order_id=placed.order_id)
-    before = orders.GetOrder(get, metadata=signed_in).order
+    before = orders.GetOrder(get, metadata=signed_in)
     answer = pay(payments, before)
     repeated = pay(payments, before)
-    while (order := orders.GetOrder(get, metadata=signed_in).order).status == Order.CREATED:
+    while (order := orders.GetOrder(get, metadata=signed_in)).status == Order.CREATED:
         time.sleep(0.01)
 
     listed = orders.ListOrders(ListOrdersRequest(page_size=1), metadata=signed_in)
-    cancelled = orders.CancelOrder(
-        CancelOrderRequest(order_id=placed.order_id), metadata=signed_in
-    ).order
+    cancelled = orders.CancelOrder(CancelOrderRequest(order_id=placed.order_id), metadata=signed_in)
     none = PlaceOrderRequest()
     none.CopyFrom(request)
     none.request_id, none.items[0].quantity = "", 0

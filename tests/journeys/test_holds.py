@@ -52,7 +52,7 @@ class Shop:
         created = self._stub(CatalogServiceStub, "usr_admin", "admin").CreateProduct(
             CreateProductRequest(title="The last", price=price)
         )
-        product_id: str = created.product.product_id
+        product_id: str = created.product_id
         inventory = self._stub(InventoryServiceStub, "usr_admin", "admin")
         inventory.AdjustStock(AdjustStockRequest(product_id=product_id, delta=pieces))
         return product_id
@@ -69,18 +69,18 @@ class Shop:
 
     def order(self, order_id: str) -> Order:
         orders = self._stub(OrdersServiceStub, "usr_admin", "admin")
-        found: Order = orders.GetOrder(rpc.GetOrderRequest(order_id=order_id)).order
+        found: Order = orders.GetOrder(rpc.GetOrderRequest(order_id=order_id))
         return found
 
     def payment(self, order: Order) -> int:
         payments = self._stub(PaymentsServiceStub, "usr_admin", "admin")
         request = GetPaymentRequest(payment_id=order.payment_id)
-        status: int = payments.GetPayment(request).payment.status
+        status: int = payments.GetPayment(request).status
         return status
 
     def stock(self, product_id: str) -> tuple[int, int]:
         inventory = self._stub(InventoryServiceStub, "usr_admin", "admin")
-        stock = inventory.GetStock(GetStockRequest(product_id=product_id)).stock
+        stock = inventory.GetStock(GetStockRequest(product_id=product_id))
         return stock.on_hand, stock.reserved
 
     def pay(self, order: Order) -> int:

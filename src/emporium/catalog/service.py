@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from commerce.catalog.v1 import catalog_service_pb2 as messages
 from commerce.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from commerce.catalog.v1.product_pb2 import Product
 
 from emporium.catalog import model, store, wire
 from portico.clock import Clock
@@ -36,16 +37,16 @@ class CatalogService(CatalogServiceServicer):
 
     def GetProduct(
         self, request: messages.GetProductRequest, context: grpc.ServicerContext
-    ) -> messages.GetProductResponse:
+    ) -> Product:
         with self._database.reading() as session:
             product = store.find(session, request.product_id)
         if product is None:
             raise model.not_found(request.product_id)
-        return messages.GetProductResponse(product=wire.product_message(product))
+        return wire.product_message(product)
 
     def CreateProduct(
         self, request: messages.CreateProductRequest, context: grpc.ServicerContext
-    ) -> messages.CreateProductResponse:
+    ) -> Product:
         draft = wire.draft(request)
         product = model.added(draft, product_id=self._ids.new("prod"), at=self._clock.now())
         with self._database.unit_of_work() as session:
@@ -54,7 +55,7 @@ class CatalogService(CatalogServiceServicer):
                 self._events.publish(session, event, aggregate_id=product.product_id)
             else:
                 product = model.added_before(draft, store.rivals(session, draft))
-        return messages.CreateProductResponse(product=wire.product_message(product))
+        return wire.product_message(product)
 
     def BatchGetPrices(
         self, request: messages.BatchGetPricesRequest, context: grpc.ServicerContext

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from commerce.inventory.v1 import inventory_service_pb2 as messages
 from commerce.inventory.v1.inventory_service_pb2_grpc import InventoryServiceServicer
+from commerce.inventory.v1.stock_pb2 import Stock
 
 from emporium.inventory import model, store, wire
 from emporium.inventory.stockroom import Stockroom
@@ -18,21 +19,19 @@ class InventoryService(InventoryServiceServicer):
         self._database = database
         self._stockroom = stockroom
 
-    def GetStock(
-        self, request: messages.GetStockRequest, context: grpc.ServicerContext
-    ) -> messages.GetStockResponse:
+    def GetStock(self, request: messages.GetStockRequest, context: grpc.ServicerContext) -> Stock:
         with self._database.reading() as session:
             level = store.level(session, request.product_id)
         if level is None:
             raise model.not_stocked(request.product_id)
-        return messages.GetStockResponse(stock=wire.stock(level))
+        return wire.stock(level)
 
     def AdjustStock(
         self, request: messages.AdjustStockRequest, context: grpc.ServicerContext
-    ) -> messages.AdjustStockResponse:
+    ) -> Stock:
         with self._database.unit_of_work() as session:
             level = self._stockroom.adjust(session, wire.adjustment(request))
-        return messages.AdjustStockResponse(stock=wire.stock(level))
+        return wire.stock(level)
 
     def Reserve(
         self, request: messages.ReserveRequest, context: grpc.ServicerContext

@@ -7,6 +7,7 @@ from datetime import datetime
 import grpc
 from commerce.catalog.v1.catalog_service_pb2 import BatchGetPricesRequest
 from commerce.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from commerce.orders.v1 import order_pb2
 from commerce.orders.v1 import orders_service_pb2 as rpc
 from commerce.orders.v1.orders_service_pb2_grpc import OrdersServiceServicer
 
@@ -79,9 +80,8 @@ class OrdersService(OrdersServiceServicer):
 
     def GetOrder(
         self, request: rpc.GetOrderRequest, context: grpc.ServicerContext
-    ) -> rpc.GetOrderResponse:
-        order = self._visible(request.order_id, current().identity)
-        return rpc.GetOrderResponse(order=wire.order_message(order))
+    ) -> order_pb2.Order:
+        return wire.order_message(self._visible(request.order_id, current().identity))
 
     def ListOrders(
         self, request: rpc.ListOrdersRequest, context: grpc.ServicerContext
@@ -98,7 +98,7 @@ class OrdersService(OrdersServiceServicer):
 
     def CancelOrder(
         self, request: rpc.CancelOrderRequest, context: grpc.ServicerContext
-    ) -> rpc.CancelOrderResponse:
+    ) -> order_pb2.Order:
         order = self._visible(request.order_id, current().identity)
         self._cancel_order.run(
             Cancelling(
@@ -108,8 +108,7 @@ class OrdersService(OrdersServiceServicer):
                 request_id=request.request_id,
             )
         )
-        ended = self._visible(request.order_id, current().identity)
-        return rpc.CancelOrderResponse(order=wire.order_message(ended))
+        return wire.order_message(self._visible(request.order_id, current().identity))
 
     def _placing(self, request: rpc.PlaceOrderRequest, asked: Request) -> Placing:
         return Placing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from commerce.payments.v1 import payments_service_pb2 as messages
+from commerce.payments.v1.payment_pb2 import Payment
 from commerce.payments.v1.payments_service_pb2_grpc import PaymentsServiceServicer
 
 from emporium.payments import model, notification, signature, store, wire
@@ -55,14 +56,14 @@ class PaymentsService(PaymentsServiceServicer):
 
     def GetPayment(
         self, request: messages.GetPaymentRequest, context: grpc.ServicerContext
-    ) -> messages.GetPaymentResponse:
+    ) -> Payment:
         with self._database.reading() as session:
             payment = store.find(session, request.payment_id)
         if payment is None or model.is_blank(payment):
             raise model.not_found(request.payment_id)
         if not model.may_see(current().identity, payment.customer_id):
             raise model.not_found(request.payment_id)
-        return messages.GetPaymentResponse(payment=wire.payment_message(payment))
+        return wire.payment_message(payment)
 
     def GetOutstandingBalance(
         self, request: messages.GetOutstandingBalanceRequest, context: grpc.ServicerContext

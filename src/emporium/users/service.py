@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from commerce.users.v1 import users_service_pb2 as messages
+from commerce.users.v1.user_pb2 import User
 from commerce.users.v1.users_service_pb2_grpc import UsersServiceServicer
 
 from emporium.users import model, store, wire
@@ -43,13 +44,11 @@ class UsersService(UsersServiceServicer):
                 self._events.publish(session, erased, aggregate_id=request.user_id)
         return messages.EraseUserResponse()
 
-    def GetUser(
-        self, request: messages.GetUserRequest, context: grpc.ServicerContext
-    ) -> messages.GetUserResponse:
+    def GetUser(self, request: messages.GetUserRequest, context: grpc.ServicerContext) -> User:
         user = None
         if model.may_see(current().identity, request.user_id):
             with self._database.reading() as session:
                 user = store.find(session, request.user_id)
         if user is None:
             raise model.not_found(request.user_id)
-        return wire.found(user)
+        return wire.user_message(user)

@@ -27,12 +27,17 @@ def new_user(request: users_service_pb2.CreateUserRequest) -> NewUser:
 
 def created(user: User) -> users_service_pb2.CreateUserResponse:
     """The answer to CreateUser."""
-    return users_service_pb2.CreateUserResponse(user=_message(user))
+    return users_service_pb2.CreateUserResponse(user=user_message(user))
 
 
-def found(user: User) -> users_service_pb2.GetUserResponse:
-    """The answer to GetUser."""
-    return users_service_pb2.GetUserResponse(user=_message(user))
+def user_message(user: User) -> user_pb2.User:
+    """A user as the contract tells it."""
+    return user_pb2.User(
+        user_id=user.user_id,
+        email=user.email,
+        display_name=user.display_name,
+        created_at=_timestamp(user.created_at),
+    )
 
 
 def user_created(user: User) -> events_pb2.UserCreated:
@@ -43,15 +48,6 @@ def user_created(user: User) -> events_pb2.UserCreated:
 def user_erased(user_id: str, erased_at: datetime) -> events_pb2.UserErased:
     """The fact that somebody is gone."""
     return events_pb2.UserErased(user_id=user_id, erased_at=_timestamp(erased_at))
-
-
-def _message(user: User) -> user_pb2.User:
-    return user_pb2.User(
-        user_id=user.user_id,
-        email=user.email,
-        display_name=user.display_name,
-        created_at=_timestamp(user.created_at),
-    )
 
 
 def _timestamp(moment: datetime) -> Timestamp:

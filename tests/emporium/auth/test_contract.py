@@ -65,7 +65,7 @@ class Client:
         return check(f"Bearer {access_token}")
 
     def user(self, user_id: str) -> User:
-        return self._administrator.GetUser(GetUserRequest(user_id=user_id)).user
+        return self._administrator.GetUser(GetUserRequest(user_id=user_id))
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -70,7 +70,7 @@ def test_each_account_has_its_user(
     demonstrated: Harness, email: str, password: str, user_id: str, role: str
 ) -> None:
     stub = demonstrated.stub(UsersServiceStub, "local", user=user_id, roles=[role])
-    assert stub.GetUser(GetUserRequest(user_id=user_id)).user.email == email
+    assert stub.GetUser(GetUserRequest(user_id=user_id)).email == email
 
 
 def test_starting_again_makes_and_tells_nothing_new(demonstrated: Harness) -> None:

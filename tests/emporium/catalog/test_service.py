@@ -40,7 +40,7 @@ def draft(product_id: str = "", **changed: Any) -> CreateProductRequest:
 
 
 def add(catalog: CatalogServiceStub, **changed: Any) -> Product:
-    return catalog.CreateProduct(draft(new_id(), **changed)).product
+    return catalog.CreateProduct(draft(new_id(), **changed))
 
 
 def created(database: Database, product_id: str) -> list[ProductCreated]:
@@ -55,15 +55,13 @@ class TestCreating:
         self, catalog: CatalogServiceStub, clock: ManualClock
     ) -> None:
         product = add(catalog, description="Warm light.")
-        assert (
-            catalog.GetProduct(GetProductRequest(product_id=product.product_id)).product == product
-        )
+        assert catalog.GetProduct(GetProductRequest(product_id=product.product_id)) == product
         assert (product.title, product.description) == ("Lamp", "Warm light.")
         assert (product.price.units, product.price.nanos) == (74, 990_000_000)
         assert product.created_at.ToDatetime(tzinfo=UTC) == clock.now()
 
     def test_makes_an_id_where_none_is_given(self, catalog: CatalogServiceStub) -> None:
-        first, second = (catalog.CreateProduct(draft()).product.product_id for _ in range(2))
+        first, second = (catalog.CreateProduct(draft()).product_id for _ in range(2))
         assert first.startswith("prod_")
         assert first < second
 
@@ -77,8 +75,8 @@ class TestCreating:
         self, catalog: CatalogServiceStub, database: Database, *, given: bool
     ) -> None:
         request = draft(new_id() if given else "", request_id=new_id())
-        first = catalog.CreateProduct(request).product
-        assert catalog.CreateProduct(request).product == first
+        first = catalog.CreateProduct(request)
+        assert catalog.CreateProduct(request) == first
         assert len(created(database, first.product_id)) == 1
 
     @pytest.mark.parametrize(
@@ -119,7 +117,7 @@ class TestCreating:
         self, catalog: CatalogServiceStub, units: int, nanos: int
     ) -> None:
         product = add(catalog, price=Money(currency_code="JPY", units=units, nanos=nanos))
-        found = catalog.GetProduct(GetProductRequest(product_id=product.product_id)).product
+        found = catalog.GetProduct(GetProductRequest(product_id=product.product_id))
         assert found.price == Money(currency_code="JPY", units=units, nanos=nanos)
 
 

@@ -56,7 +56,7 @@ def statements(harness: Harness, work: Callable[[], Any]) -> int:
 
 def test_every_read_takes_one_statement(harness: Harness, stub: CatalogServiceStub) -> None:
     ids = [
-        stub.CreateProduct(CreateProductRequest(title="Lamp", price=PRICE)).product.product_id
+        stub.CreateProduct(CreateProductRequest(title="Lamp", price=PRICE)).product_id
         for _ in range(3)
     ]
     prices = BatchGetPricesRequest(product_ids=ids, currency_code="USD")
@@ -79,7 +79,7 @@ def test_a_request_sent_8_times_at_once_adds_one_product(stub: CatalogServiceStu
 
     def create(_: int) -> str:
         together.wait()
-        return stub.CreateProduct(request).product.product_id
+        return stub.CreateProduct(request).product_id
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(create, range(8)))) == 1

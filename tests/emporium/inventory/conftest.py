@@ -50,10 +50,10 @@ class Inventory:
 
     def adjust(self, product_id: str, delta: int, **more: str) -> Stock:
         request = AdjustStockRequest(product_id=product_id, delta=delta, **more)
-        return self.stub.AdjustStock(request).stock
+        return self.stub.AdjustStock(request)
 
     def stock(self, product_id: str) -> Stock:
-        return self.stub.GetStock(GetStockRequest(product_id=product_id)).stock
+        return self.stub.GetStock(GetStockRequest(product_id=product_id))
 
     def numbers(self, product_id: str) -> tuple[int, int]:
         stock = self.stock(product_id)

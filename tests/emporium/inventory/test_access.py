@@ -48,7 +48,7 @@ def test_only_an_administrator_adjusts(harness: Harness, stockroom: Any, over: A
     customer = harness.stub(InventoryServiceStub, over, user="usr_1", roles=["customer"])
     assert refused(nobody.AdjustStock, request).code() is grpc.StatusCode.UNAUTHENTICATED
     assert refused(customer.AdjustStock, request).code() is grpc.StatusCode.PERMISSION_DENIED
-    assert nobody.GetStock(GetStockRequest(product_id=product)).stock.on_hand == 5
+    assert nobody.GetStock(GetStockRequest(product_id=product)).on_hand == 5
 
 
 @pytest.mark.parametrize(

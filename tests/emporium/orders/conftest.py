@@ -207,11 +207,11 @@ class Shop:
         return request
 
     def get(self, user: str, order_id: str) -> Order:
-        return self.stub(user).GetOrder(rpc.GetOrderRequest(order_id=order_id)).order
+        return self.stub(user).GetOrder(rpc.GetOrderRequest(order_id=order_id))
 
     def cancel(self, user: str, order_id: str, request_id: str = "") -> Order:
         request = rpc.CancelOrderRequest(order_id=order_id, request_id=request_id)
-        return self.stub(user).CancelOrder(request).order
+        return self.stub(user).CancelOrder(request)
 
     def listed(self, user: str, *roles: str, **request: Any) -> rpc.ListOrdersResponse:
         return self.stub(user, *roles).ListOrders(rpc.ListOrdersRequest(**request))

@@ -92,7 +92,7 @@ class Payments:
         return self.stub.Refund(request).payment
 
     def get(self, payment_id: str) -> Payment:
-        return self.stub.GetPayment(GetPaymentRequest(payment_id=payment_id)).payment
+        return self.stub.GetPayment(GetPaymentRequest(payment_id=payment_id))
 
     def status(self, payment_id: str) -> str:
         return str(Payment.Status.Name(self.get(payment_id).status))

@@ -232,7 +232,7 @@ class TestReading:
         payment = payments.charge()
         request = GetPaymentRequest(payment_id=payment.payment_id)
         admin = payments.stub_of("usr_admin", "admin")
-        assert admin.GetPayment(request).payment == payment
+        assert admin.GetPayment(request) == payment
         stranger = payments.stub_of("usr_2", "customer")
         wanted = (NOT_FOUND, "PAYMENT_NOT_FOUND", {"payment_id": payment.payment_id})
         assert refusal(stranger.GetPayment, request) == wanted

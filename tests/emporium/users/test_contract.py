@@ -35,7 +35,7 @@ class Caller:
         return self.auth.CreateUser(request(**changes)).user
 
     def get(self, user_id: str) -> User:
-        return self.signed_in("usr_root", "admin").GetUser(GetUserRequest(user_id=user_id)).user
+        return self.signed_in("usr_root", "admin").GetUser(GetUserRequest(user_id=user_id))
 
 
 def request(**changes: str) -> CreateUserRequest:
@@ -105,7 +105,7 @@ def test_an_email_belongs_to_one_user_whatever_the_case(caller: Caller) -> None:
 def test_users_read_themselves(caller: Caller) -> None:
     made = caller.create()
     itself = caller.signed_in(made.user_id, "customer")
-    assert itself.GetUser(GetUserRequest(user_id=made.user_id)).user == made
+    assert itself.GetUser(GetUserRequest(user_id=made.user_id)) == made
 
 
 def test_somebody_elses_user_looks_like_one_that_is_not_there(caller: Caller) -> None:

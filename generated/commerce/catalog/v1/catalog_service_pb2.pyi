@@ -97,30 +97,6 @@ class GetProductRequest(_message.Message):
 Global___GetProductRequest: _TypeAlias = GetProductRequest  # noqa: Y015
 
 @_typing.final
-class GetProductResponse(_message.Message):
-    """The product. Over REST the product alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PRODUCT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def product(self) -> _product_pb2.Product:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        product: _product_pb2.Product | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetProductResponse: _TypeAlias = GetProductResponse  # noqa: Y015
-
-@_typing.final
 class CreateProductRequest(_message.Message):
     """The product to add."""
 
@@ -163,30 +139,6 @@ class CreateProductRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateProductRequest: _TypeAlias = CreateProductRequest  # noqa: Y015
-
-@_typing.final
-class CreateProductResponse(_message.Message):
-    """What was added. Over REST the product alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PRODUCT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def product(self) -> _product_pb2.Product:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        product: _product_pb2.Product | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateProductResponse: _TypeAlias = CreateProductResponse  # noqa: Y015
 
 @_typing.final
 class BatchGetPricesRequest(_message.Message):

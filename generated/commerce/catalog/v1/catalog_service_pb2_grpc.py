@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from commerce.catalog.v1 import catalog_service_pb2 as commerce_dot_catalog_dot_v1_dot_catalog__service__pb2
+from commerce.catalog.v1 import product_pb2 as commerce_dot_catalog_dot_v1_dot_product__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -43,12 +44,12 @@ class CatalogServiceStub:
         self.GetProduct = channel.unary_unary(
                 '/commerce.catalog.v1.CatalogService/GetProduct',
                 request_serializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
-                response_deserializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.FromString,
+                response_deserializer=commerce_dot_catalog_dot_v1_dot_product__pb2.Product.FromString,
                 _registered_method=True)
         self.CreateProduct = channel.unary_unary(
                 '/commerce.catalog.v1.CatalogService/CreateProduct',
                 request_serializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductRequest.SerializeToString,
-                response_deserializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductResponse.FromString,
+                response_deserializer=commerce_dot_catalog_dot_v1_dot_product__pb2.Product.FromString,
                 _registered_method=True)
         self.BatchGetPrices = channel.unary_unary(
                 '/commerce.catalog.v1.CatalogService/BatchGetPrices',
@@ -118,12 +119,12 @@ def add_CatalogServiceServicer_to_server(servicer, server):
             'GetProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProduct,
                     request_deserializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.FromString,
-                    response_serializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.SerializeToString,
+                    response_serializer=commerce_dot_catalog_dot_v1_dot_product__pb2.Product.SerializeToString,
             ),
             'CreateProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateProduct,
                     request_deserializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductRequest.FromString,
-                    response_serializer=commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductResponse.SerializeToString,
+                    response_serializer=commerce_dot_catalog_dot_v1_dot_product__pb2.Product.SerializeToString,
             ),
             'BatchGetPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetPrices,
@@ -185,7 +186,7 @@ class CatalogService:
             target,
             '/commerce.catalog.v1.CatalogService/GetProduct',
             commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
-            commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.FromString,
+            commerce_dot_catalog_dot_v1_dot_product__pb2.Product.FromString,
             options,
             channel_credentials,
             insecure,
@@ -212,7 +213,7 @@ class CatalogService:
             target,
             '/commerce.catalog.v1.CatalogService/CreateProduct',
             commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductRequest.SerializeToString,
-            commerce_dot_catalog_dot_v1_dot_catalog__service__pb2.CreateProductResponse.FromString,
+            commerce_dot_catalog_dot_v1_dot_product__pb2.Product.FromString,
             options,
             channel_credentials,
             insecure,

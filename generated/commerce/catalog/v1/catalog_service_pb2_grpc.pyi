@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.catalog.v1 import catalog_service_pb2 as _catalog_service_pb2
+from commerce.catalog.v1 import product_pb2 as _product_pb2
 import abc as _abc_1
 import grpc as _grpc
 
@@ -23,13 +24,13 @@ class CatalogServiceStub:
     Errors:
     - PAGE_TOKEN_INVALID: the page_token is not one that this rpc gave out.
     """
-    GetProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_service_pb2.GetProductResponse]
+    GetProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _product_pb2.Product]
     """One product.
 
     Errors:
     - PRODUCT_NOT_FOUND: there is no product with this id.
     """
-    CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_service_pb2.CreateProductResponse]
+    CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _product_pb2.Product]
     """Adds a product. It has no stock until inventory is told (AdjustStock).
 
     A repeat with the same request_id answers with the same product.
@@ -68,7 +69,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _catalog_service_pb2.GetProductRequest,
         context: _grpc.ServicerContext,
-    ) -> _catalog_service_pb2.GetProductResponse:
+    ) -> _product_pb2.Product:
         """One product.
 
         Errors:
@@ -80,7 +81,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _catalog_service_pb2.CreateProductRequest,
         context: _grpc.ServicerContext,
-    ) -> _catalog_service_pb2.CreateProductResponse:
+    ) -> _product_pb2.Product:
         """Adds a product. It has no stock until inventory is told (AdjustStock).
 
         A repeat with the same request_id answers with the same product.

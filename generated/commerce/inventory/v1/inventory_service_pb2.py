@@ -30,7 +30,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-commerce/inventory/v1/inventory_service.proto\x12\x15\x63ommerce.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\'commerce/inventory/v1/reservation.proto\x1a!commerce/inventory/v1/stock.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"J\n\x0fGetStockRequest\x12\x37\n\nproduct_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"?\n\x10GetStockResponse\x12+\n\x05stock\x18\x01 \x01(\x0b\x32\x1c.commerce.inventory.v1.Stock\"\xd0\x01\n\x12\x41\x64justStockRequest\x12\x37\n\nproduct_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12*\n\x05\x64\x65lta\x18\x02 \x01(\x05\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x1a\x0f\x18\xc0\x84=(\xc0\xfb\xc2\xff\xff\xff\xff\xff\xff\x01\xc8\x01\x01\x12&\n\x04note\x18\x03 \x01(\tB\x18\xe2\x41\x01\x01\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12-\n\nrequest_id\x18\x04 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x32\x0e^[!-~]{0,128}$\"B\n\x13\x41\x64justStockResponse\x12+\n\x05stock\x18\x01 \x01(\x0b\x32\x1c.commerce.inventory.v1.Stock\"\x9f\x02\n\x0eReserveRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12\xa8\x01\n\x05lines\x18\x02 \x03(\x0b\x32&.commerce.inventory.v1.ReservationLineBq\xe2\x41\x01\x02\xbaHj\x92\x01\x04\x08\x01\x10\x64\xba\x01`\n\x12lines.product_once\x12 each product_id must appear once\x1a(this.map(line, line.product_id).unique()\x12%\n\x0chold_seconds\x18\x03 \x01(\x05\x42\x0f\xe2\x41\x01\x02\xbaH\x08\x1a\x06\x18\x80\xa3\x05(\x01\"J\n\x0fReserveResponse\x12\x37\n\x0breservation\x18\x01 \x01(\x0b\x32\".commerce.inventory.v1.Reservation\"L\n\rCommitRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"I\n\x0e\x43ommitResponse\x12\x37\n\x0breservation\x18\x01 \x01(\x0b\x32\".commerce.inventory.v1.Reservation\"M\n\x0eReleaseRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"\x11\n\x0fReleaseResponse2\x84\x05\n\x10InventoryService\x12\x93\x01\n\x08GetStock\x12&.commerce.inventory.v1.GetStockRequest\x1a\'.commerce.inventory.v1.GetStockResponse\"6\x90\x02\x01\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02\'\x12\x1e/api/v1/inventory/{product_id}b\x05stock\x12\xad\x01\n\x0b\x41\x64justStock\x12).commerce.inventory.v1.AdjustStockRequest\x1a*.commerce.inventory.v1.AdjustStockResponse\"G\x90\x02\x02\x8a\xb2\x19\t\x08\x03\x12\x05\x61\x64min\x82\xd3\xe4\x93\x02\x31\"%/api/v1/inventory/{product_id}:adjust:\x01*b\x05stock\x12\x63\n\x07Reserve\x12%.commerce.inventory.v1.ReserveRequest\x1a&.commerce.inventory.v1.ReserveResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12`\n\x06\x43ommit\x12$.commerce.inventory.v1.CommitRequest\x1a%.commerce.inventory.v1.CommitResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12\x63\n\x07Release\x12%.commerce.inventory.v1.ReleaseRequest\x1a&.commerce.inventory.v1.ReleaseResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-commerce/inventory/v1/inventory_service.proto\x12\x15\x63ommerce.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\'commerce/inventory/v1/reservation.proto\x1a!commerce/inventory/v1/stock.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"J\n\x0fGetStockRequest\x12\x37\n\nproduct_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"\xd0\x01\n\x12\x41\x64justStockRequest\x12\x37\n\nproduct_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12*\n\x05\x64\x65lta\x18\x02 \x01(\x05\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x1a\x0f\x18\xc0\x84=(\xc0\xfb\xc2\xff\xff\xff\xff\xff\xff\x01\xc8\x01\x01\x12&\n\x04note\x18\x03 \x01(\tB\x18\xe2\x41\x01\x01\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12-\n\nrequest_id\x18\x04 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x32\x0e^[!-~]{0,128}$\"\x9f\x02\n\x0eReserveRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x12\xa8\x01\n\x05lines\x18\x02 \x03(\x0b\x32&.commerce.inventory.v1.ReservationLineBq\xe2\x41\x01\x02\xbaHj\x92\x01\x04\x08\x01\x10\x64\xba\x01`\n\x12lines.product_once\x12 each product_id must appear once\x1a(this.map(line, line.product_id).unique()\x12%\n\x0chold_seconds\x18\x03 \x01(\x05\x42\x0f\xe2\x41\x01\x02\xbaH\x08\x1a\x06\x18\x80\xa3\x05(\x01\"J\n\x0fReserveResponse\x12\x37\n\x0breservation\x18\x01 \x01(\x0b\x32\".commerce.inventory.v1.Reservation\"L\n\rCommitRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"I\n\x0e\x43ommitResponse\x12\x37\n\x0breservation\x18\x01 \x01(\x0b\x32\".commerce.inventory.v1.Reservation\"M\n\x0eReleaseRequest\x12;\n\x0ereservation_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"\x11\n\x0fReleaseResponse2\xdd\x04\n\x10InventoryService\x12\x81\x01\n\x08GetStock\x12&.commerce.inventory.v1.GetStockRequest\x1a\x1c.commerce.inventory.v1.Stock\"/\x90\x02\x01\x8a\xb2\x19\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/inventory/{product_id}\x12\x98\x01\n\x0b\x41\x64justStock\x12).commerce.inventory.v1.AdjustStockRequest\x1a\x1c.commerce.inventory.v1.Stock\"@\x90\x02\x02\x8a\xb2\x19\t\x08\x03\x12\x05\x61\x64min\x82\xd3\xe4\x93\x02*\"%/api/v1/inventory/{product_id}:adjust:\x01*\x12\x63\n\x07Reserve\x12%.commerce.inventory.v1.ReserveRequest\x1a&.commerce.inventory.v1.ReserveResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12`\n\x06\x43ommit\x12$.commerce.inventory.v1.CommitRequest\x1a%.commerce.inventory.v1.CommitResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12\x63\n\x07Release\x12%.commerce.inventory.v1.ReleaseRequest\x1a&.commerce.inventory.v1.ReleaseResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,9 +58,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASEREQUEST'].fields_by_name['reservation_id']._loaded_options = None
   _globals['_RELEASEREQUEST'].fields_by_name['reservation_id']._serialized_options = b'\342A\001\002\272H\034r\0272\025^[0-9A-Za-z_-]{1,64}$\310\001\001'
   _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\212\262\031\002\010\001\202\323\344\223\002\'\022\036/api/v1/inventory/{product_id}b\005stock'
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\212\262\031\002\010\001\202\323\344\223\002 \022\036/api/v1/inventory/{product_id}'
   _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._serialized_options = b'\220\002\002\212\262\031\t\010\003\022\005admin\202\323\344\223\0021\"%/api/v1/inventory/{product_id}:adjust:\001*b\005stock'
+  _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._serialized_options = b'\220\002\002\212\262\031\t\010\003\022\005admin\202\323\344\223\002*\"%/api/v1/inventory/{product_id}:adjust:\001*'
   _globals['_INVENTORYSERVICE'].methods_by_name['Reserve']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['Reserve']._serialized_options = b'\220\002\002\212\262\031\002\010\004'
   _globals['_INVENTORYSERVICE'].methods_by_name['Commit']._loaded_options = None
@@ -69,24 +69,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVENTORYSERVICE'].methods_by_name['Release']._serialized_options = b'\220\002\002\212\262\031\002\010\004'
   _globals['_GETSTOCKREQUEST']._serialized_start=266
   _globals['_GETSTOCKREQUEST']._serialized_end=340
-  _globals['_GETSTOCKRESPONSE']._serialized_start=342
-  _globals['_GETSTOCKRESPONSE']._serialized_end=405
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=408
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=616
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_start=618
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_end=684
-  _globals['_RESERVEREQUEST']._serialized_start=687
-  _globals['_RESERVEREQUEST']._serialized_end=974
-  _globals['_RESERVERESPONSE']._serialized_start=976
-  _globals['_RESERVERESPONSE']._serialized_end=1050
-  _globals['_COMMITREQUEST']._serialized_start=1052
-  _globals['_COMMITREQUEST']._serialized_end=1128
-  _globals['_COMMITRESPONSE']._serialized_start=1130
-  _globals['_COMMITRESPONSE']._serialized_end=1203
-  _globals['_RELEASEREQUEST']._serialized_start=1205
-  _globals['_RELEASEREQUEST']._serialized_end=1282
-  _globals['_RELEASERESPONSE']._serialized_start=1284
-  _globals['_RELEASERESPONSE']._serialized_end=1301
-  _globals['_INVENTORYSERVICE']._serialized_start=1304
-  _globals['_INVENTORYSERVICE']._serialized_end=1948
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=343
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=551
+  _globals['_RESERVEREQUEST']._serialized_start=554
+  _globals['_RESERVEREQUEST']._serialized_end=841
+  _globals['_RESERVERESPONSE']._serialized_start=843
+  _globals['_RESERVERESPONSE']._serialized_end=917
+  _globals['_COMMITREQUEST']._serialized_start=919
+  _globals['_COMMITREQUEST']._serialized_end=995
+  _globals['_COMMITRESPONSE']._serialized_start=997
+  _globals['_COMMITRESPONSE']._serialized_end=1070
+  _globals['_RELEASEREQUEST']._serialized_start=1072
+  _globals['_RELEASEREQUEST']._serialized_end=1149
+  _globals['_RELEASERESPONSE']._serialized_start=1151
+  _globals['_RELEASERESPONSE']._serialized_end=1168
+  _globals['_INVENTORYSERVICE']._serialized_start=1171
+  _globals['_INVENTORYSERVICE']._serialized_end=1776
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.inventory.v1 import reservation_pb2 as _reservation_pb2
-from commerce.inventory.v1 import stock_pb2 as _stock_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -43,30 +42,6 @@ class GetStockRequest(_message.Message):
 Global___GetStockRequest: _TypeAlias = GetStockRequest  # noqa: Y015
 
 @_typing.final
-class GetStockResponse(_message.Message):
-    """The stock. Over REST the stock alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STOCK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def stock(self) -> _stock_pb2.Stock:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        stock: _stock_pb2.Stock | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stock", b"stock"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stock", b"stock"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetStockResponse: _TypeAlias = GetStockResponse  # noqa: Y015
-
-@_typing.final
 class AdjustStockRequest(_message.Message):
     """The change to make."""
 
@@ -101,30 +76,6 @@ class AdjustStockRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdjustStockRequest: _TypeAlias = AdjustStockRequest  # noqa: Y015
-
-@_typing.final
-class AdjustStockResponse(_message.Message):
-    """The stock afterwards. Over REST the stock alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STOCK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def stock(self) -> _stock_pb2.Stock:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        stock: _stock_pb2.Stock | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stock", b"stock"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stock", b"stock"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AdjustStockResponse: _TypeAlias = AdjustStockResponse  # noqa: Y015
 
 @_typing.final
 class ReserveRequest(_message.Message):

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from commerce.inventory.v1 import inventory_service_pb2 as commerce_dot_inventory_dot_v1_dot_inventory__service__pb2
+from commerce.inventory.v1 import stock_pb2 as commerce_dot_inventory_dot_v1_dot_stock__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -44,12 +45,12 @@ class InventoryServiceStub:
         self.GetStock = channel.unary_unary(
                 '/commerce.inventory.v1.InventoryService/GetStock',
                 request_serializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockRequest.SerializeToString,
-                response_deserializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockResponse.FromString,
+                response_deserializer=commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.FromString,
                 _registered_method=True)
         self.AdjustStock = channel.unary_unary(
                 '/commerce.inventory.v1.InventoryService/AdjustStock',
                 request_serializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockRequest.SerializeToString,
-                response_deserializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockResponse.FromString,
+                response_deserializer=commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.FromString,
                 _registered_method=True)
         self.Reserve = channel.unary_unary(
                 '/commerce.inventory.v1.InventoryService/Reserve',
@@ -153,12 +154,12 @@ def add_InventoryServiceServicer_to_server(servicer, server):
             'GetStock': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStock,
                     request_deserializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockRequest.FromString,
-                    response_serializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockResponse.SerializeToString,
+                    response_serializer=commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.SerializeToString,
             ),
             'AdjustStock': grpc.unary_unary_rpc_method_handler(
                     servicer.AdjustStock,
                     request_deserializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockRequest.FromString,
-                    response_serializer=commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockResponse.SerializeToString,
+                    response_serializer=commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.SerializeToString,
             ),
             'Reserve': grpc.unary_unary_rpc_method_handler(
                     servicer.Reserve,
@@ -209,7 +210,7 @@ class InventoryService:
             target,
             '/commerce.inventory.v1.InventoryService/GetStock',
             commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockRequest.SerializeToString,
-            commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockResponse.FromString,
+            commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.FromString,
             options,
             channel_credentials,
             insecure,
@@ -236,7 +237,7 @@ class InventoryService:
             target,
             '/commerce.inventory.v1.InventoryService/AdjustStock',
             commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockRequest.SerializeToString,
-            commerce_dot_inventory_dot_v1_dot_inventory__service__pb2.AdjustStockResponse.FromString,
+            commerce_dot_inventory_dot_v1_dot_stock__pb2.Stock.FromString,
             options,
             channel_credentials,
             insecure,

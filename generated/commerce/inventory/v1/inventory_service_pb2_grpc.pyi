@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from commerce.inventory.v1 import inventory_service_pb2 as _inventory_service_pb2
+from commerce.inventory.v1 import stock_pb2 as _stock_pb2
 import abc as _abc_1
 import grpc as _grpc
 
@@ -23,13 +24,13 @@ class InventoryServiceStub:
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
-    GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockRequest, _inventory_service_pb2.GetStockResponse]
+    GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockRequest, _stock_pb2.Stock]
     """The stock of one product, as of now.
 
     Errors:
     - PRODUCT_NOT_STOCKED: inventory has never been told of this product.
     """
-    AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustStockRequest, _inventory_service_pb2.AdjustStockResponse]
+    AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustStockRequest, _stock_pb2.Stock]
     """Adds pieces (a delivery) or takes some away (breakage, a count). The first adjustment of a product opens
     its stock at zero; whether the catalogue knows the product is not asked.
 
@@ -88,7 +89,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _inventory_service_pb2.GetStockRequest,
         context: _grpc.ServicerContext,
-    ) -> _inventory_service_pb2.GetStockResponse:
+    ) -> _stock_pb2.Stock:
         """The stock of one product, as of now.
 
         Errors:
@@ -100,7 +101,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _inventory_service_pb2.AdjustStockRequest,
         context: _grpc.ServicerContext,
-    ) -> _inventory_service_pb2.AdjustStockResponse:
+    ) -> _stock_pb2.Stock:
         """Adds pieces (a delivery) or takes some away (breakage, a count). The first adjustment of a product opens
         its stock at zero; whether the catalogue knows the product is not asked.
 

@@ -212,30 +212,6 @@ class GetOrderRequest(_message.Message):
 Global___GetOrderRequest: _TypeAlias = GetOrderRequest  # noqa: Y015
 
 @_typing.final
-class GetOrderResponse(_message.Message):
-    """The order. Over REST the order alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ORDER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def order(self) -> _order_pb2.Order:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        order: _order_pb2.Order | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetOrderResponse: _TypeAlias = GetOrderResponse  # noqa: Y015
-
-@_typing.final
 class ListOrdersRequest(_message.Message):
     """Which orders, which page."""
 
@@ -320,27 +296,3 @@ class CancelOrderRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
-
-@_typing.final
-class CancelOrderResponse(_message.Message):
-    """The order afterwards. Over REST the order alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ORDER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def order(self) -> _order_pb2.Order:
-        """CANCELLED now."""
-
-    def __init__(
-        self,
-        *,
-        order: _order_pb2.Order | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelOrderResponse: _TypeAlias = CancelOrderResponse  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from commerce.orders.v1 import order_pb2 as commerce_dot_orders_dot_v1_dot_order__pb2
 from commerce.orders.v1 import orders_service_pb2 as commerce_dot_orders_dot_v1_dot_orders__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -53,7 +54,7 @@ class OrdersServiceStub:
         self.GetOrder = channel.unary_unary(
                 '/commerce.orders.v1.OrdersService/GetOrder',
                 request_serializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
-                response_deserializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderResponse.FromString,
+                response_deserializer=commerce_dot_orders_dot_v1_dot_order__pb2.Order.FromString,
                 _registered_method=True)
         self.ListOrders = channel.unary_unary(
                 '/commerce.orders.v1.OrdersService/ListOrders',
@@ -63,7 +64,7 @@ class OrdersServiceStub:
         self.CancelOrder = channel.unary_unary(
                 '/commerce.orders.v1.OrdersService/CancelOrder',
                 request_serializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderRequest.SerializeToString,
-                response_deserializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderResponse.FromString,
+                response_deserializer=commerce_dot_orders_dot_v1_dot_order__pb2.Order.FromString,
                 _registered_method=True)
 
 
@@ -131,7 +132,8 @@ class OrdersServiceServicer:
 
     def CancelOrder(self, request, context):
         """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
-        full if it has been made. Cancelling a CANCELLED order changes nothing and answers with it.
+        full if it has been made. Answers with the order, CANCELLED now. Cancelling a CANCELLED order changes
+        nothing and answers with it.
 
         Errors:
         - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
@@ -158,7 +160,7 @@ def add_OrdersServiceServicer_to_server(servicer, server):
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
                     request_deserializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.FromString,
-                    response_serializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderResponse.SerializeToString,
+                    response_serializer=commerce_dot_orders_dot_v1_dot_order__pb2.Order.SerializeToString,
             ),
             'ListOrders': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrders,
@@ -168,7 +170,7 @@ def add_OrdersServiceServicer_to_server(servicer, server):
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrder,
                     request_deserializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderRequest.FromString,
-                    response_serializer=commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderResponse.SerializeToString,
+                    response_serializer=commerce_dot_orders_dot_v1_dot_order__pb2.Order.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -257,7 +259,7 @@ class OrdersService:
             target,
             '/commerce.orders.v1.OrdersService/GetOrder',
             commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
-            commerce_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderResponse.FromString,
+            commerce_dot_orders_dot_v1_dot_order__pb2.Order.FromString,
             options,
             channel_credentials,
             insecure,
@@ -311,7 +313,7 @@ class OrdersService:
             target,
             '/commerce.orders.v1.OrdersService/CancelOrder',
             commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderRequest.SerializeToString,
-            commerce_dot_orders_dot_v1_dot_orders__service__pb2.CancelOrderResponse.FromString,
+            commerce_dot_orders_dot_v1_dot_order__pb2.Order.FromString,
             options,
             channel_credentials,
             insecure,

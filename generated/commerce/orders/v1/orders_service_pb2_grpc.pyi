@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from commerce.orders.v1 import order_pb2 as _order_pb2
 from commerce.orders.v1 import orders_service_pb2 as _orders_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -45,7 +46,7 @@ class OrdersServiceStub:
     - PAYMENT_METHOD_NOT_FOUND (commerce.payments.v1): no provider knows the payment method.
     - REQUEST_ID_REUSED: the request_id came before with other content.
     """
-    GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_service_pb2.GetOrderResponse]
+    GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _order_pb2.Order]
     """One order.
 
     Errors:
@@ -59,9 +60,10 @@ class OrdersServiceStub:
     - CUSTOMER_MISMATCH: customer_id is not the caller, who is not an admin either.
     - PAGE_TOKEN_INVALID: the page_token is not one that this rpc gave out for this customer_id.
     """
-    CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.CancelOrderRequest, _orders_service_pb2.CancelOrderResponse]
+    CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.CancelOrderRequest, _order_pb2.Order]
     """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
-    full if it has been made. Cancelling a CANCELLED order changes nothing and answers with it.
+    full if it has been made. Answers with the order, CANCELLED now. Cancelling a CANCELLED order changes
+    nothing and answers with it.
 
     Errors:
     - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.
@@ -118,7 +120,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _orders_service_pb2.GetOrderRequest,
         context: _grpc.ServicerContext,
-    ) -> _orders_service_pb2.GetOrderResponse:
+    ) -> _order_pb2.Order:
         """One order.
 
         Errors:
@@ -144,9 +146,10 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _orders_service_pb2.CancelOrderRequest,
         context: _grpc.ServicerContext,
-    ) -> _orders_service_pb2.CancelOrderResponse:
+    ) -> _order_pb2.Order:
         """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
-        full if it has been made. Cancelling a CANCELLED order changes nothing and answers with it.
+        full if it has been made. Answers with the order, CANCELLED now. Cancelling a CANCELLED order changes
+        nothing and answers with it.
 
         Errors:
         - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.

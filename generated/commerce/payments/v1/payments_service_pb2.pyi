@@ -209,30 +209,6 @@ class GetPaymentRequest(_message.Message):
 Global___GetPaymentRequest: _TypeAlias = GetPaymentRequest  # noqa: Y015
 
 @_typing.final
-class GetPaymentResponse(_message.Message):
-    """The payment. Over REST the payment alone, without this wrapping."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAYMENT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def payment(self) -> _payment_pb2.Payment:
-        """Always set."""
-
-    def __init__(
-        self,
-        *,
-        payment: _payment_pb2.Payment | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetPaymentResponse: _TypeAlias = GetPaymentResponse  # noqa: Y015
-
-@_typing.final
 class GetOutstandingBalanceRequest(_message.Message):
     """Whose balance."""
 

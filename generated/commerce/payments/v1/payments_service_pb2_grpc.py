@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from commerce.payments.v1 import payment_pb2 as commerce_dot_payments_dot_v1_dot_payment__pb2
 from commerce.payments.v1 import payments_service_pb2 as commerce_dot_payments_dot_v1_dot_payments__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -56,7 +57,7 @@ class PaymentsServiceStub:
         self.GetPayment = channel.unary_unary(
                 '/commerce.payments.v1.PaymentsService/GetPayment',
                 request_serializer=commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentRequest.SerializeToString,
-                response_deserializer=commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentResponse.FromString,
+                response_deserializer=commerce_dot_payments_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
         self.GetOutstandingBalance = channel.unary_unary(
                 '/commerce.payments.v1.PaymentsService/GetOutstandingBalance',
@@ -181,7 +182,7 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
             'GetPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPayment,
                     request_deserializer=commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentRequest.FromString,
-                    response_serializer=commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentResponse.SerializeToString,
+                    response_serializer=commerce_dot_payments_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'GetOutstandingBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOutstandingBalance,
@@ -305,7 +306,7 @@ class PaymentsService:
             target,
             '/commerce.payments.v1.PaymentsService/GetPayment',
             commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentRequest.SerializeToString,
-            commerce_dot_payments_dot_v1_dot_payments__service__pb2.GetPaymentResponse.FromString,
+            commerce_dot_payments_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,
             insecure,

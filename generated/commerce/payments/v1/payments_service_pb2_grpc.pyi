@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from commerce.payments.v1 import payment_pb2 as _payment_pb2
 from commerce.payments.v1 import payments_service_pb2 as _payments_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -49,7 +50,7 @@ class PaymentsServiceStub:
     - REFUND_TOO_LARGE: more than what is left of the payment.
     - REQUEST_ID_REUSED: the request_id came before with other content.
     """
-    GetPayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.GetPaymentRequest, _payments_service_pb2.GetPaymentResponse]
+    GetPayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.GetPaymentRequest, _payment_pb2.Payment]
     """One payment. Customers see their own, the role admin all.
 
     Errors:
@@ -139,7 +140,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payments_service_pb2.GetPaymentRequest,
         context: _grpc.ServicerContext,
-    ) -> _payments_service_pb2.GetPaymentResponse:
+    ) -> _payment_pb2.Payment:
         """One payment. Customers see their own, the role admin all.
 
         Errors:

@@ -29,7 +29,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%commerce/users/v1/users_service.proto\x12\x11\x63ommerce.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x63ommerce/users/v1/user.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"\xc7\x02\n\x11\x43reateUserRequest\x12\x37\n\x07user_id\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1a\x32\x18^usr_[0-9A-Za-z_]{1,60}$\xc8\x01\x01\x12 \n\x05\x65mail\x18\x02 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12\xa4\x01\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x8d\x01\xe2\x41\x01\x02\xbaH\x85\x01r\x02\x18\x64\xba\x01{\n\x0c\x64isplay_name\x12\x37must have a visible character and no control characters\x1a\x32this.matches(\'^\\\\P{Cc}*[^\\\\p{Cc}\\\\p{Z}]\\\\P{Cc}*$\')\xc8\x01\x01\x12\x30\n\nrequest_id\x18\x04 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x10\x32\x0e^[!-~]{1,200}$\xc8\x01\x01\";\n\x12\x43reateUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x17.commerce.users.v1.User\"H\n\x10\x45raseUserRequest\x12\x34\n\x07user_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"\x13\n\x11\x45raseUserResponse\"F\n\x0eGetUserRequest\x12\x34\n\x07user_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"8\n\x0fGetUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x17.commerce.users.v1.User2\xda\x02\n\x0cUsersService\x12\x64\n\nCreateUser\x12$.commerce.users.v1.CreateUserRequest\x1a%.commerce.users.v1.CreateUserResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12\x61\n\tEraseUser\x12#.commerce.users.v1.EraseUserRequest\x1a$.commerce.users.v1.EraseUserResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12\x80\x01\n\x07GetUser\x12!.commerce.users.v1.GetUserRequest\x1a\".commerce.users.v1.GetUserResponse\".\x90\x02\x01\x8a\xb2\x19\x02\x08\x02\x82\xd3\xe4\x93\x02\x1f\x12\x17/api/v1/users/{user_id}b\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%commerce/users/v1/users_service.proto\x12\x11\x63ommerce.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x63ommerce/users/v1/user.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18portico/v1/options.proto\"\xc7\x02\n\x11\x43reateUserRequest\x12\x37\n\x07user_id\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1a\x32\x18^usr_[0-9A-Za-z_]{1,60}$\xc8\x01\x01\x12 \n\x05\x65mail\x18\x02 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12\xa4\x01\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x8d\x01\xe2\x41\x01\x02\xbaH\x85\x01r\x02\x18\x64\xba\x01{\n\x0c\x64isplay_name\x12\x37must have a visible character and no control characters\x1a\x32this.matches(\'^\\\\P{Cc}*[^\\\\p{Cc}\\\\p{Z}]\\\\P{Cc}*$\')\xc8\x01\x01\x12\x30\n\nrequest_id\x18\x04 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x10\x32\x0e^[!-~]{1,200}$\xc8\x01\x01\";\n\x12\x43reateUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x17.commerce.users.v1.User\"H\n\x10\x45raseUserRequest\x12\x34\n\x07user_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\"\x13\n\x11\x45raseUserResponse\"F\n\x0eGetUserRequest\x12\x34\n\x07user_id\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x32\x15^[0-9A-Za-z_-]{1,64}$\xc8\x01\x01\x32\xc8\x02\n\x0cUsersService\x12\x64\n\nCreateUser\x12$.commerce.users.v1.CreateUserRequest\x1a%.commerce.users.v1.CreateUserResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12\x61\n\tEraseUser\x12#.commerce.users.v1.EraseUserRequest\x1a$.commerce.users.v1.EraseUserResponse\"\t\x90\x02\x02\x8a\xb2\x19\x02\x08\x04\x12o\n\x07GetUser\x12!.commerce.users.v1.GetUserRequest\x1a\x17.commerce.users.v1.User\"(\x90\x02\x01\x8a\xb2\x19\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/users/{user_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,7 +53,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSSERVICE'].methods_by_name['EraseUser']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['EraseUser']._serialized_options = b'\220\002\002\212\262\031\002\010\004'
   _globals['_USERSSERVICE'].methods_by_name['GetUser']._loaded_options = None
-  _globals['_USERSSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001\212\262\031\002\010\002\202\323\344\223\002\037\022\027/api/v1/users/{user_id}b\004user'
+  _globals['_USERSSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001\212\262\031\002\010\002\202\323\344\223\002\031\022\027/api/v1/users/{user_id}'
   _globals['_CREATEUSERREQUEST']._serialized_start=209
   _globals['_CREATEUSERREQUEST']._serialized_end=536
   _globals['_CREATEUSERRESPONSE']._serialized_start=538
@@ -64,8 +64,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEUSERRESPONSE']._serialized_end=692
   _globals['_GETUSERREQUEST']._serialized_start=694
   _globals['_GETUSERREQUEST']._serialized_end=764
-  _globals['_GETUSERRESPONSE']._serialized_start=766
-  _globals['_GETUSERRESPONSE']._serialized_end=822
-  _globals['_USERSSERVICE']._serialized_start=825
-  _globals['_USERSSERVICE']._serialized_end=1171
+  _globals['_USERSSERVICE']._serialized_start=767
+  _globals['_USERSSERVICE']._serialized_end=1095
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from commerce.users.v1 import user_pb2 as commerce_dot_users_dot_v1_dot_user__pb2
 from commerce.users.v1 import users_service_pb2 as commerce_dot_users_dot_v1_dot_users__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -48,7 +49,7 @@ class UsersServiceStub:
         self.GetUser = channel.unary_unary(
                 '/commerce.users.v1.UsersService/GetUser',
                 request_serializer=commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserRequest.SerializeToString,
-                response_deserializer=commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserResponse.FromString,
+                response_deserializer=commerce_dot_users_dot_v1_dot_user__pb2.User.FromString,
                 _registered_method=True)
 
 
@@ -109,7 +110,7 @@ def add_UsersServiceServicer_to_server(servicer, server):
             'GetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUser,
                     request_deserializer=commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserRequest.FromString,
-                    response_serializer=commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserResponse.SerializeToString,
+                    response_serializer=commerce_dot_users_dot_v1_dot_user__pb2.User.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,7 +194,7 @@ class UsersService:
             target,
             '/commerce.users.v1.UsersService/GetUser',
             commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserRequest.SerializeToString,
-            commerce_dot_users_dot_v1_dot_users__service__pb2.GetUserResponse.FromString,
+            commerce_dot_users_dot_v1_dot_user__pb2.User.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from commerce.users.v1 import user_pb2 as _user_pb2
 from commerce.users.v1 import users_service_pb2 as _users_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -35,7 +36,7 @@ class UsersServiceStub:
 
     Errors: none of its own.
     """
-    GetUser: _grpc.UnaryUnaryMultiCallable[_users_service_pb2.GetUserRequest, _users_service_pb2.GetUserResponse]
+    GetUser: _grpc.UnaryUnaryMultiCallable[_users_service_pb2.GetUserRequest, _user_pb2.User]
     """One user. Customers may read themselves, the role admin everybody.
 
     Errors:
@@ -81,7 +82,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _users_service_pb2.GetUserRequest,
         context: _grpc.ServicerContext,
-    ) -> _users_service_pb2.GetUserResponse:
+    ) -> _user_pb2.User:
         """One user. Customers may read themselves, the role admin everybody.
 
         Errors:
