@@ -7,9 +7,9 @@ trace and the link to the call above it.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from weakref import WeakSet
 from portico.rpc.answering import Answering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from portico.rpc.metadata import Metadata
 
@@ -98,9 +98,11 @@ class Ongoing(Protocol):
 class Line:
     """The calls of one thread, from the first to the innermost: what a cancellation reaches."""
 
-    __slots__ = ("cancelled", "under_way")
+    __slots__ = ("cancelled", "innermost", "under_way")
 
     def __init__(self) -> None:
+        self.innermost: Call | None = None
+        """The call whose servicer runs now."""
         self.cancelled = False
         self.under_way: WeakSet[Ongoing] | None = None
         """Calls made from here that run in threads, or processes, of their own."""
@@ -201,17 +203,24 @@ class Call(Answering):
         return True
 
 
-_current: ContextVar[Call | None] = ContextVar("portico.call", default=None)
+class _Here(threading.local):
+    line: Line | None = None
 
-_set_current = _current.set
-current_or_none: Callable[[], Call | None] = _current.get
-"""The innermost call in progress here, if there is one."""
+
+here = _Here()
+"""What this thread is about: ``here.line`` is the kernel's to set."""
 
 
 def current() -> Call:
-    """The innermost call in progress here; outside any call, a fresh one without identity or deadline."""
-    call = _current.get()
+    """The innermost call of this thread; outside any call, a fresh one without identity or deadline."""
+    call = current_or_none()
     return call if call is not None else root()
+
+
+def current_or_none() -> Call | None:
+    """The innermost call of this thread, if there is one."""
+    line = here.line
+    return None if line is None else line.innermost
 
 
 def root(
@@ -223,15 +232,11 @@ def root(
 
 @contextmanager
 def entered(call: Call) -> Iterator[Call]:
-    """Make ``call`` the current one for the block."""
-    token = _current.set(call)
+    """Make ``call`` the current one of this thread for the block."""
+    outer, line = here.line, call.line
+    above = line.innermost
+    here.line, line.innermost = line, call
     try:
         yield call
     finally:
-        _current.reset(token)
-
-
-def serve(call: Call, behaviour: Callable[[Any, Call], Any], request: Any) -> Any:
-    """Call a servicer's ``behaviour`` with ``call`` as the current one; the body of a fresh ``Context``."""
-    _set_current(call)
-    return behaviour(request, call)
+        here.line, line.innermost = outer, above

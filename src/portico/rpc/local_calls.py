@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from portico.context import Call, Line, current_or_none
+from portico.context import Call, Line, here
 from portico.errors import StatusError
 from portico.rpc.ended import Ended
 from portico.rpc.exchange import Exchange
@@ -78,9 +78,10 @@ class _LocalCallable:
         if self._channel.closed:
             raise ValueError("Cannot invoke RPC on closed channel!")
         sent = () if metadata is None else checked(metadata)
-        parent = current_or_none()
+        line = here.line  # ``current_or_none``, without a frame of its own
+        parent = None if line is None else line.innermost
         if parent is None:
-            origin, deadline = origin_of(dict(sent)), None
+            origin, deadline = origin_of(dict(sent) if sent else {}), None
         elif parent.cancelled or parent.line.cancelled:
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
         else:

@@ -22,6 +22,8 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 def origin_of(metadata: Mapping[str, str | bytes]) -> Origin:
     """The origin of a call that enters the process with ``metadata``, for nobody as yet."""
+    if not metadata:
+        return Origin(ANONYMOUS)
     request_id, trace = metadata.get(REQUEST_ID_KEY, ""), metadata.get(TRACE_KEY)
     parent = None if trace is None else tracing.TraceParent.parse(str(trace))
     return Origin(

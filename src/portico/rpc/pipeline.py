@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from portico.context import serve
+from portico.context import entered, here
 from portico.errors import StatusError
 from portico.rpc.access import compile_access, compile_authentication, require_sign_in
 from portico.rpc.outcome import ended_badly, log_outcome, translated
@@ -108,7 +108,16 @@ def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
                 admit(call)
             if not is_surely_valid(request):
                 check(request)
-            response = Context().run(serve, call, behaviour, request)
+            line = call.line  # what follows is ``_run``, without a frame of its own
+            above, line.innermost = line.innermost, call
+            if above is None:
+                outer, here.line = here.line, line
+            try:
+                response = Context().run(behaviour, request, call)
+            finally:
+                line.innermost = above
+                if above is None:
+                    here.line = outer
             ended = monotonic()
             if call.marked:
                 ended_badly(call)
@@ -164,11 +173,10 @@ def _streaming(parts: _Parts) -> Callable[[Call, Any], Iterator[Any]]:
 def _responses(parts: _Parts, call: Call, request: Any) -> Iterator[Any]:
     """The servicer's responses; its generator runs in one context from first to last."""
     context = Context()
-    responses = iter(context.run(serve, call, parts.behaviour, request))
+    responses = iter(_run(context, call, parts.behaviour, request, call))
     try:
-        while (
-            response := context.run(next, responses, None)
-        ) is not None:  # None ends it, as in grpcio
+        # A None ends the stream, as in grpcio.
+        while (response := _run(context, call, next, responses, None)) is not None:
             if call.cancelled:
                 return
             call.no_more_headers()
@@ -178,7 +186,13 @@ def _responses(parts: _Parts, call: Call, request: Any) -> Iterator[Any]:
     finally:
         close = getattr(responses, "close", None)
         if close is not None:
-            context.run(close)
+            _run(context, call, close)
+
+
+def _run(context: Context, call: Call, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` in ``context`` with ``call`` as the thread's current one."""
+    with entered(call):
+        return context.run(function, *arguments)
 
 
 def _with_checked_requests(
