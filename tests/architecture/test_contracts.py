@@ -81,6 +81,16 @@ def test_nothing_is_missing_in_the_unspoilt_shop(shop: Path) -> None:
         ("access: ROLES", "access: INTERNAL", "has to be either internal or bound to HTTP"),
         ("Errors:\n", "Beware:\n", "does not list its errors"),
         (
+            'body: "*"',
+            'body: "*" response_body: "thing"',
+            "has a response_body, which not every gateway can serve",
+        ),
+        (
+            'body: "*"',
+            'body: "*" additional_bindings {get: "/api/v1/new" response_body: "thing"}',
+            "has a response_body, which not every gateway can serve",
+        ),
+        (
             "string request_id",
             "string remark",
             "creates something, and its request has no request_id",

@@ -75,6 +75,7 @@ def findings(elements: Sequence[Element], *, plain: Collection[str] = ()) -> lis
     return [
         *_undocumented(elements),
         *_methods_without_rules(ruled),
+        *_answers_in_part(ruled),
         *_creates_without_request_id(ruled),
         *_fields_without_behaviour(ruled),
         *_reasons_without_meaning(ruled),
@@ -103,6 +104,14 @@ def _methods_without_rules(elements: Sequence[Element]) -> Iterator[str]:
             yield element.finding("has to be either internal or bound to HTTP")
         if "Errors:" not in element.comment:
             yield element.finding("does not list its errors")
+
+
+def _answers_in_part(elements: Sequence[Element]) -> Iterator[str]:
+    # Envoy does not start with such a contract, unless the part is a google.api.HttpBody.
+    for element, method in _methods(elements):
+        rule = method.options.Extensions[annotations_pb2.http]
+        if any(each.response_body for each in (rule, *rule.additional_bindings)):
+            yield element.finding("has a response_body, which not every gateway can serve")
 
 
 def _creates_without_request_id(elements: Sequence[Element]) -> Iterator[str]:
