@@ -17,6 +17,7 @@ from portico.rpc.inflight import LocalRpc
 from portico.rpc.interfaces import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from portico.rpc.metadata import checked
 from portico.rpc.origin import origin_of, take_token
+from portico.rpc.policy import FOREVER_SECONDS
 from portico.rpc.requests import RequestStream
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from portico.rpc.contract import Method
     from portico.rpc.interfaces import Deserializer, Serializer
     from portico.rpc.local import LocalChannel
-
-FOREVER_SECONDS = 1e8
-"""A longer timeout is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import grpc
 
 from portico.context import Call
 from portico.errors import StatusError
-from portico.rpc.local_calls import FOREVER_SECONDS
 from portico.rpc.origin import origin_of, take_token
 from portico.rpc.pipeline import compile_call
+from portico.rpc.policy import FOREVER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

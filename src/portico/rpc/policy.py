@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 
 Follow: TypeAlias = "Callable[[str], AbstractContextManager[Callable[[float], bool]]]"
+
+FOREVER_SECONDS = 1e8
+"""A longer timeout is none: grpcio tells "no deadline" as one that is centuries away."""
+
 Transport: TypeAlias = Literal["local", "remote"]
 
 
