@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args, get_origin
 
@@ -20,6 +21,13 @@ _SEPARATOR = "__"
 
 # Names that hosting platforms set by themselves; our own spelling wins when both are present.
 _PLAIN_VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url"}
+
+
+# What Kubernetes tells every container of a namespace that has a service called portico.
+_SERVICE_LINK = re.compile(
+    r"PORTICO_SERVICE_(HOST|PORT(_\w+)?)=.*|PORTICO_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?=\w+://.*"
+    r"|PORTICO_PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO)=.*"
+)
 
 
 class SettingsError(Exception):
@@ -80,7 +88,10 @@ class Sources(NamedTuple):
 
     def _unknown_variables(self, settings: type[BaseModel]) -> Iterator[str]:
         for variable in sorted(self.environment):
-            if not variable.upper().startswith(PREFIX) or variable.upper() == CONFIG_VARIABLE:
+            name = variable.upper()
+            if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+                continue
+            if _SERVICE_LINK.fullmatch(f"{name}={self.environment[variable]}"):
                 continue
             path = variable[len(PREFIX) :].lower().split(_SEPARATOR)
             if (stop := _first_unknown(settings, path)) is not None:

@@ -1,4 +1,4 @@
-"""The command line: ``portico serve``, ``migrate``, ``worker``, ``check``, ``lab``."""
+"""The command line: ``portico serve``, ``worker``, ``migrate``, ``check``, ``settings``, ``routes``, ``lab``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import signal
 import sys
 import threading
+import traceback
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ from portico.data.migrations import MigrationError
 from portico.module import ModuleError
 from portico.program import Program
 from portico.settings import Settings, SettingsError, find_app
+from portico.storage import StorageError
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
@@ -34,13 +37,32 @@ JsonOption = Annotated[
 ]
 
 
+_MENDABLE = (SettingsError, ModuleError, FolderInUseError, MigrationError, StorageError)
+
+
 def main() -> None:
     """Run the command line; what a person can mend is told in a sentence, without a traceback."""
     try:
         cli()
-    except (SettingsError, ModuleError, FolderInUseError, MigrationError, OSError) as failure:
+    except (*_MENDABLE, OSError) as failure:
         print(f"portico: {failure}", file=sys.stderr)
         sys.exit(1)
+
+
+def _version(asked: bool) -> None:  # typer hands it over like this
+    if asked:
+        print(f"portico {version('portico')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Serve, migrate, check and measure an application built on Portico."""
 
 
 @cli.command()
@@ -52,21 +74,24 @@ def serve(
 ) -> None:
     """Serve the application's gRPC and REST until it is told to stop (Ctrl-C, SIGTERM)."""
     application, settings = _load(app, demo=demo)
-    _run(Program(application, settings), greet=True)
+    _run(Program(application, settings))
 
 
 @cli.command()
 def worker(app: AppOption = None) -> None:
     """Deliver the application's events, without serving anything."""
     application, settings = _load(app)
-    _run(Program(application, settings, serve=False), greet=False)
+    _run(
+        Program(application, settings, serve=False), greeting=f"{application.name} delivers events"
+    )
 
 
 @cli.command()
 def migrate(app: AppOption = None) -> None:
     """Bring the database up to date, all modules under one lock; safe to run from several places at once."""
     application, settings = _load(app)
-    for line in Program(application, settings, serve=False).migrate():
+    done = Program(application, settings, serve=False).migrate()
+    for line in done or ["up to date"]:
         print(line)
 
 
@@ -77,10 +102,29 @@ def check(app: AppOption = None) -> None:
 
     application = load_application(app or find_app())
     found = findings(application)
-    for line in found or summary(application):
+    for line in found or [*summary(application), f"{application.name} fits together"]:
         print(line)
     if found:
         raise typer.Exit(1)
+
+
+@cli.command()
+def settings(app: AppOption = None) -> None:
+    """List every setting of the application: its name in TOML, its variable, its default."""
+    for row in load_application(app or find_app()).settings_class().describe():
+        print(f"{row.name}  ({row.variable}, {row.default or 'not set'})\n    {row.meaning}")
+
+
+@cli.command()
+def routes(app: AppOption = None) -> None:
+    """List the REST routes of the application, each with its rpc."""
+    from portico.check.application import routes as found
+
+    for route in found(load_application(app or find_app())):
+        method = route.method
+        print(
+            f"{route.http_method:7} {route.template}  {method.containing_service.name}.{method.name}"
+        )
 
 
 def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
@@ -93,17 +137,25 @@ def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings
 def load_application(name: str) -> Application:
     """The ``Application`` at ``package.module:attribute``; SettingsError when there is none."""
     module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise SettingsError(f"app {name} does not say which attribute: write {name}:application")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as failure:
-        raise SettingsError(f"app {name} cannot be imported: {failure}") from failure
+        last = traceback.extract_tb(failure.__traceback__)[-1]
+        place = (
+            f"in {Path.cwd()}"
+            if last.name.startswith("_find_")
+            else f"{last.filename}:{last.lineno}"
+        )
+        raise SettingsError(f"app {name} cannot be imported: {failure} ({place})") from failure
     if not isinstance(found, Application):
         raise SettingsError(f"app {name} is a {type(found).__name__}, not an Application")
     return found
 
 
-def _run(program: Program, *, greet: bool) -> None:
+def _run(program: Program, *, greeting: str = "") -> None:
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -113,8 +165,7 @@ def _run(program: Program, *, greet: bool) -> None:
         signal.signal(number, on_signal)
     program.start()
     try:
-        if greet:
-            print(program.greeting(), flush=True)
+        print(greeting or program.greeting(), flush=True)
         stop.wait()
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import punq
     from pydantic import BaseModel
 
-    AddServicer = Any  # a mapping is invariant in its keys, and each generated function has types of its own
+    AddServicer = (
+        Any  # a mapping is invariant in its keys, and each generated function has types of its own
+    )
 
 
 class ModuleError(Exception):

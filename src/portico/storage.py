@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import ArgumentError
+
 from portico.data import Database, EmbeddedPostgres, Engine, migrations
+from portico.data.engine import driver_url
+from portico.errors import StatusError
 from portico.events import Doorbell, Events, Relay, reactions_of
+from portico.settings import SettingsError
+from portico.telemetry import logs
 from portico.workflow import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from sqlalchemy import URL
 
     from portico.assembly import Assembled
     from portico.clock import Clock
@@ -21,16 +29,26 @@ if TYPE_CHECKING:
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
 
+_log = logs.logger("portico.storage")
+
 
 def migrate(settings: Settings, modules: Sequence[Module], folder: Path) -> list[str]:
     """Bring the schemas of ``modules`` up to date, in the embedded database if there is no other.
 
-    Answers what was done, a line for each step.
+    Answers what was done, a line for each step. Raises ``StorageError`` and ``MigrationError``.
     """
+    names = _owners(modules)
+    if not names:
+        return []
     with ExitStack() as stack:
-        url = settings.postgres_url() or stack.enter_context(_embedded(settings)).url
-        done = migrations.upgrade(url, _owners(modules), folder=folder)
+        url = _given(settings) or stack.enter_context(_embedded(settings)).url
+        with _told(url):
+            done = migrations.upgrade(url, names, folder=folder)
     return [f"{step.module} {step.file.stem}" for step in done]
+
+
+class StorageError(RuntimeError):
+    """The database cannot be used; the message names it and says why."""
 
 
 class Storage:
@@ -53,16 +71,18 @@ class Storage:
     def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.
 
-        Raises ``MigrationError`` when they are not and nobody asked for them to be changed here.
+        Raises ``MigrationError`` when they are not and nobody asked for them to be changed here,
+        ``StorageError`` when the database cannot be used.
         """
         names = _owners(modules)
         with ExitStack() as stack:
-            given = self._settings.postgres_url()
+            given = _given(self._settings)
             url = given or stack.enter_context(_embedded(self._settings)).url
-            if given is None or self._settings.demo:
-                migrations.upgrade(url, names, folder=migrations_folder)
-            else:
-                migrations.refuse_pending(url, names, folder=migrations_folder)
+            with _told(url):
+                if given is None or self._settings.demo:
+                    migrations.upgrade(url, names, folder=migrations_folder)
+                else:
+                    migrations.refuse_pending(url, names, folder=migrations_folder)
             self._engine = Engine(
                 url,
                 pool_size=self._settings.database_pool_size,
@@ -128,6 +148,42 @@ class Storage:
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
         return True
+
+
+def _given(settings: Settings) -> URL | None:
+    """The database that the settings name; None asks for the embedded one."""
+    address = settings.postgres_url()
+    if address is None:
+        return None
+    try:
+        url = driver_url(address)
+    except (ArgumentError, ValueError) as failure:
+        raise SettingsError(f"database_url is no address of a Postgres: {failure}") from failure
+    _log.info("using a database of your own", database=_shown(url))
+    return url
+
+
+@contextmanager
+def _told(url: URL) -> Iterator[None]:
+    """Say which database could not be used, and why, in Postgres' own words."""
+    try:
+        yield
+    except StatusError as failure:
+        raise StorageError(
+            f"the database {_shown(url)} cannot be used: {_reason(failure)}"
+        ) from failure
+
+
+def _reason(failure: BaseException) -> str:
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return lines[0] if lines else type(failure).__name__
+
+
+def _shown(url: URL) -> str:
+    """Without the password, which a URL may also have among its parameters."""
+    return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:

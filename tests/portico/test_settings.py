@@ -254,3 +254,20 @@ class TestApp:
     def test_an_app_that_is_no_path_is_refused(self, tmp_path: Path, app: str) -> None:
         with pytest.raises(SettingsError, match=r"must look like `package\.module:attribute`"):
             find_app(environment={"PORTICO_APP": app}, folder=tmp_path)
+
+
+def test_the_variables_of_a_kubernetes_service_called_portico_are_none_of_ours() -> None:
+    links = {
+        "PORTICO_SERVICE_HOST": "10.0.0.7",
+        "PORTICO_SERVICE_PORT": "8080",
+        "PORTICO_SERVICE_PORT_GRPC": "50051",
+        "PORTICO_PORT": "tcp://10.0.0.7:8080",
+        "PORTICO_PORT_8080_TCP": "tcp://10.0.0.7:8080",
+        "PORTICO_PORT_8080_TCP_ADDR": "10.0.0.7",
+    }
+    assert Settings.load(environment=links) == Settings.load(environment={})
+
+
+def test_a_port_that_is_no_service_link_is_still_a_misspelling() -> None:
+    with pytest.raises(SettingsError, match="PORTICO_PORT"):
+        Settings.load(environment={"PORTICO_PORT": "8081"})

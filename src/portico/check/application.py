@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portico.app import Application
+    from portico.gateway.rules import Route
     from portico.module import Module
 
 
@@ -50,15 +51,27 @@ def summary(application: Application) -> list[str]:
     return lines
 
 
+def routes(application: Application) -> list[Route]:
+    """Every REST route, module by module in start order."""
+    pool = descriptor_pool.Default()
+    return [
+        route
+        for module in application.in_order()
+        for route in read_routes(pool, _described(module))
+    ]
+
+
 def _settings(application: Application, environment: Mapping[str, str] | None) -> Iterator[str]:
     try:
-        application.settings_class().load(environment=environment).postgres_url()
+        loaded = application.settings_class().load(environment=environment)
+        if any(module.owns_data for module in application.modules):
+            loaded.postgres_url()
     except SettingsError as failure:
         yield from str(failure).splitlines()
 
 
 def _routes(modules: list[Module]) -> Iterator[str]:
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, tuple[str, ...], str], str] = {}
     for module in modules:
         try:
             routes = list(read_routes(descriptor_pool.Default(), _described(module)))
@@ -66,7 +79,7 @@ def _routes(modules: list[Module]) -> Iterator[str]:
             yield str(failure)
             continue
         for route in routes:
-            key = route.http_method, str(route.template)
+            key = route.http_method, route.template.segments, route.template.verb
             if key in taken:
                 yield f"{route.method.full_name}: {taken[key]} has the same method and path"
             taken[key] = route.method.full_name

@@ -76,6 +76,15 @@ class Template:
             raise TemplateError(f"{text!r} names a variable twice")
         return cls(tuple(segments), tuple(variables), verb)
 
+    def __str__(self) -> str:
+        parts = list(self.segments)
+        for each in reversed(self.variables):
+            taken = "/".join(parts[each.start : each.end])
+            pattern = "" if taken == "*" else f"={taken}"
+            parts[each.start : each.end] = [f"{{{each.field_path}{pattern}}}"]
+        verb = f":{self.verb}" if self.verb else ""
+        return f"/{'/'.join(parts)}{verb}"
+
 
 def _split_verb(text: str) -> tuple[str, str]:
     head, colon, verb = text.rpartition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -60,10 +61,11 @@ class Server:
 
     def bind(self) -> None:
         """Take the port, without serving yet; OSError when somebody has it."""
+        _refuse_taken(self.host, self.port)
         try:
             self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
         except RuntimeError as failure:
-            raise OSError(f"gRPC cannot listen on {self.address}: the port is taken") from failure
+            raise OSError(f"gRPC cannot listen on {self.address}") from failure
 
     def mount(self, registry: Registry, policy: Policy, *, caller: str = "") -> None:
         """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside."""
@@ -87,3 +89,16 @@ class Server:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
         self._workers.stop()
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Say that a port is taken before gRPC's core complains about it in its own way, on stderr."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            raise OSError(
+                f"gRPC cannot listen on {host}:{port}: {failure.strerror}; grpc_port chooses another"
+            ) from failure

@@ -112,3 +112,17 @@ def test_in_several_segments_reserved_characters_stay_encoded() -> None:
 def test_a_segment_that_is_not_utf8_is_no_text(variable: Variable) -> None:
     with pytest.raises(UnicodeDecodeError):
         variable.value(["%ff"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/v1/books",
+        "/v1/books/{name}",
+        "/v1/{name=shelves/*/books/*}:move",
+        "/v1/{shelf}/books/{book}",
+        "/v1/files/{path=**}",
+    ],
+)
+def test_a_template_reads_back_as_it_was_written(text: str) -> None:
+    assert str(Template.parse(text)) == text
