@@ -16,6 +16,8 @@ import grpc
 from portico.context import entered, here
 from portico.errors import StatusError
 from portico.rpc.access import compile_access, compile_authentication, require_sign_in
+from portico.rpc.contract import descriptor_of
+from portico.rpc.idempotency import keyed, takes_key
 from portico.rpc.outcome import ended_badly, log_outcome, translated
 from portico.rpc.transfer import Conformity, compile_conformity
 from portico.rpc.validation import Validation, compile_validation
@@ -44,6 +46,8 @@ def compile_call(
     validation = _validation(method)
     if method.client_streaming:
         behaviour, validation = _with_checked_requests(behaviour, validation), _NO_RULES
+    elif not caller and _takes_key(method):
+        behaviour = keyed(behaviour)
     parts = _Parts(
         behaviour,
         compile_authentication(endpoint, policy),
@@ -73,6 +77,14 @@ def _awaiting_reactions(
         return response
 
     return awaited
+
+
+def _takes_key(method: Method) -> bool:
+    return (
+        not method.query
+        and method.request_class is not None
+        and takes_key(descriptor_of(method.request_class))
+    )
 
 
 def _validation(method: Method) -> Validation:
