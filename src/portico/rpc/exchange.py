@@ -117,7 +117,7 @@ class Exchange:
         try:
             self._put(self._receive(invoke(self.call, request)))
         except BaseException as failure:  # noqa: BLE001  # a caller is waiting
-            self.fail(_known(failure))
+            self.fail(failure)
         else:
             self._end(None)
 
@@ -129,13 +129,13 @@ class Exchange:
                     if not self._put(self._receive(response)):
                         break
         except BaseException as failure:  # noqa: BLE001  # a caller is waiting
-            self.fail(_known(failure))
+            self.fail(failure)
         else:
             self._end(None)
 
-    def fail(self, error: StatusError) -> None:
-        """End the call with ``error``, unless it has ended; responses that came before are read first."""
-        self._end(error)
+    def fail(self, failure: BaseException) -> None:
+        """End the call, unless it has ended; responses that came before are read first."""
+        self._end(_known(failure))
 
     def _put(self, response: Any) -> bool:
         while True:

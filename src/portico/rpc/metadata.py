@@ -44,6 +44,14 @@ def named(metadata: Iterable[tuple[str, Any]] | None) -> tuple[Metadatum, ...]:
     return tuple(_metadatum(key, value) for key, value in metadata or ())
 
 
+def first(metadata: Metadata, key: str) -> str:
+    """The first value of ``key`` as text, or an empty string."""
+    for name, value in metadata:
+        if name == key:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return ""
+
+
 def _metadatum(key: str | bytes, value: str | bytes | None) -> Metadatum:
     name = key.decode("latin-1") if isinstance(key, bytes) else key
     if value is None:

@@ -35,7 +35,7 @@ class RequestStream:
         call: Call,
         requests: Iterator[Any],
         send: Callable[[Any], Any],
-        fail: Callable[[StatusError], object],
+        fail: Callable[[BaseException], object],
     ) -> None:
         self._call = call
         self._requests = requests
@@ -69,8 +69,8 @@ class RequestStream:
                 pass
         except StopIteration:
             pass
-        except StatusError as error:
-            self._fail(error)
+        except BaseException as failure:  # noqa: BLE001  # a servicer is waiting
+            self._fail(failure)
         finally:
             with self._condition:
                 self._ended = True
