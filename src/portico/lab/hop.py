@@ -57,7 +57,7 @@ class Way(NamedTuple):
 
 def main(json_path: Path | None) -> None:
     """Measure, print, and write the numbers to ``json_path`` if there is one."""
-    found = measure()
+    found = measure(rounds=ROUNDS)
     print(f"{'way':<14}{'median us':>11}{'p99 us':>9}   p99 over")
     for name, numbers in found["ways"].items():
         print(
@@ -74,7 +74,7 @@ def main(json_path: Path | None) -> None:
         json_path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(*, rounds: int = ROUNDS) -> dict[str, Any]:
+def measure(*, rounds: int) -> dict[str, Any]:
     """The numbers, after a warm-up."""
     with ServerProcess("whole") as server, grpc.insecure_channel(server.address) as channel:
         ways = _ways(RemoteChannel(channel), server.authorization)

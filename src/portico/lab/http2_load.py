@@ -13,7 +13,10 @@ import select
 import socket
 import struct
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -44,8 +47,8 @@ class WrongAnswerError(Exception):
 class Caller:
     """Calls one rpc with one request, ``in_flight`` calls at a time over each of ``connections``.
 
-    ``headers`` go along with every call. Raises ``WrongAnswerError`` at the first answer that is not
-    ``response``.
+    A context manager, which closes them. ``headers`` go along with every call. Raises
+    ``WrongAnswerError`` at the first answer that is not ``response``.
     """
 
     def __init__(
@@ -78,7 +81,15 @@ class Caller:
         calls = sum(each.answered for each in self._connections) - before
         return Load(calls, time.perf_counter() - began)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close the connections."""
         for connection in self._connections:
             connection.socket.close()

@@ -46,7 +46,11 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        told = json.loads(self._answer())
+        try:
+            told = json.loads(self._answer())
+        except BaseException:
+            self._child.communicate()
+            raise
         self.address, self.authorization = told["address"], told["authorization"]
         return self
 
@@ -76,7 +80,7 @@ def serve(kind: Kind) -> None:
     """The child: say where it listens, answer questions on stdin, end with it."""
     logs.configure(level="warning")
     machine.keep_on_processor(0)
-    address, authorization, stop = _bare() if kind == "bare" else _whole()
+    address, authorization, stop = {"bare": _bare, "whole": _whole}[kind]()
     print(json.dumps({"address": address, "authorization": authorization}), flush=True)
     for _ in sys.stdin:
         print(time.process_time(), flush=True)

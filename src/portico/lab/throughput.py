@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from statistics import median
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -36,7 +37,7 @@ _MICROSECONDS = 1e6
 
 def main(json_path: Path | None) -> None:
     """Measure, print, and write the numbers to ``json_path`` if there is one."""
-    found = measure()
+    found = measure(rounds=ROUNDS, round_seconds=ROUND_SECONDS)
     print(f"{'server':<8}{'calls/s':>10}{'CPU us/call':>14}   rounds (calls/s)")
     for kind in get_args(Kind):
         numbers = found["servers"][kind]
@@ -53,12 +54,16 @@ def main(json_path: Path | None) -> None:
         json_path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(*, rounds: int = ROUNDS, round_seconds: float = ROUND_SECONDS) -> dict[str, Any]:
+def measure(*, rounds: int, round_seconds: float) -> dict[str, Any]:
     """The numbers, after a short warm-up; takes about ``2 * rounds * round_seconds``."""
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    with ServerProcess("bare") as bare, ServerProcess("whole") as whole:
-        signed_in = (("authorization", whole.authorization),)
-        sides = {"bare": _Side(bare, signed_in), "whole": _Side(whole, signed_in)}
+    with ExitStack() as stack:
+        processes = {kind: stack.enter_context(ServerProcess(kind)) for kind in get_args(Kind)}
+        signed_in = (("authorization", processes["whole"].authorization),)
+        sides = {
+            kind: _Side(process, stack.enter_context(_caller(process.address, signed_in)))
+            for kind, process in processes.items()
+        }
         apart = machine.keep_on_processor(1)
         try:
             for side in sides.values():
@@ -84,21 +89,12 @@ def measure(*, rounds: int = ROUNDS, round_seconds: float = ROUND_SECONDS) -> di
 class _Side:
     """One of the two servers, and what was measured of it."""
 
-    def __init__(self, server: ServerProcess, headers: tuple[tuple[str, str], ...]) -> None:
-        message = a_request()
+    def __init__(self, server: ServerProcess, caller: Caller) -> None:
         self._server = server
+        self._caller = caller
         self._rates: list[float] = []
         self._calls = 0
         self._cpu_before = 0.0
-        self._caller = Caller(
-            server.address,
-            _PATH,
-            request=message.SerializeToString(),
-            response=hop_pb2.HopResponse(
-                caller_id=message.caller_id, number=message.number
-            ).SerializeToString(),
-            headers=headers,
-        )
 
     def run(self, seconds: float) -> None:
         self._caller.run(seconds)
@@ -112,7 +108,6 @@ class _Side:
         self._calls += load.calls
 
     def end(self) -> dict[str, Any]:
-        self._caller.close()
         cpu = self._server.cpu_seconds() - self._cpu_before
         return {
             "calls_per_second": median(self._rates),
@@ -120,3 +115,15 @@ class _Side:
             "calls": self._calls,
             "rounds": self._rates,
         }
+
+
+def _caller(address: str, headers: tuple[tuple[str, str], ...]) -> Caller:
+    message = a_request()
+    answer = hop_pb2.HopResponse(caller_id=message.caller_id, number=message.number)
+    return Caller(
+        address,
+        _PATH,
+        request=message.SerializeToString(),
+        response=answer.SerializeToString(),
+        headers=headers,
+    )

@@ -51,14 +51,7 @@ class LocalChannel(grpc.Channel):
 
     ``caller`` is the module that calls over this channel, empty for the world outside. With
     ``share`` both sides see the same message objects and neither may change one it has handed over.
-
-    Where it is not a socket's equal:
-
-    - A deadline cannot interrupt the servicer of a unary call: DEADLINE_EXCEEDED comes when it
-      returns. The same holds for ``close``. Futures and streams end at once.
-    - Limits of the wire do not hold: the sizes of messages and metadata. Call credentials and
-      compression mean nothing inside a process and are ignored.
-    - ``peer()`` and ``auth_context()`` tell of no network.
+    Where that is not a socket's equal is told in ``portico.rpc``.
     """
 
     def __init__(
