@@ -106,6 +106,7 @@ def test_an_order_is_placed_and_paid_and_its_stock_leaves(demo: Shopper, lamp: s
     assert (again.status, again.json) == (placed.status, placed.json)
     other = demo.place(lamp, 3, Idempotency_Key=key)
     assert (other.status, other.reason) == (409, "REQUEST_ID_REUSED")
+    assert "Idempotency-Key" in other.json["message"]
     assert demo.stock(lamp) == (10, 2)
 
     order = demo.order(placed.json["orderId"])

@@ -74,7 +74,7 @@ def added_before(draft: Draft, rivals: Iterable[Product]) -> Product:
             if not _asks_for(draft, rival):
                 raise errors.already_exists(
                     "REQUEST_ID_REUSED",
-                    "this request id was already used for something else; take a new one",
+                    "this request_id (REST: Idempotency-Key) was used for something else; take a new one",
                     request_id=draft.request_id,
                 )
             return rival

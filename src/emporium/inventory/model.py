@@ -125,7 +125,7 @@ def check_same_adjustment(found: Adjustment, wanted: Adjustment) -> None:
     if found != wanted:
         raise errors.already_exists(
             "REQUEST_ID_REUSED",
-            "this request id was already used for something else; take a new one",
+            "this request_id (REST: Idempotency-Key) was used for something else; take a new one",
             request_id=wanted.request_id,
         )
 

@@ -231,6 +231,6 @@ def request_id_reused(request: Request) -> StatusError:
     """The refusal of a request_id that came before with other content."""
     return errors.already_exists(
         REQUEST_ID_REUSED,
-        "this request id was used for something else; take a new one",
+        "this request_id (REST: Idempotency-Key) was used for something else; take a new one",
         request_id=request.request_id,
     )

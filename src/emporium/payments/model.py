@@ -281,7 +281,7 @@ def request_id_reused(request_id: str) -> errors.StatusError:
     """The request_id came before with other content."""
     return errors.already_exists(
         "REQUEST_ID_REUSED",
-        "this request id was already used for something else; take a new one",
+        "this request_id (REST: Idempotency-Key) was used for something else; take a new one",
         request_id=request_id,
     )
 

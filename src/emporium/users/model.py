@@ -75,7 +75,7 @@ def made_before(new: NewUser, rivals: Iterable[Rival]) -> User:
         if same_request.digest != new.digest or same_request.user is None:
             raise errors.already_exists(
                 "REQUEST_ID_REUSED",
-                "this request id was already used for something else; take a new one",
+                "this request_id (REST: Idempotency-Key) was used for something else; take a new one",
                 request_id=new.request_id,
             )
         return same_request.user
