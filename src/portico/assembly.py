@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """One module, ready: its reactions and its demonstration, if it has any."""
+    """One module, ready: its reactions, and its demonstration and advice, if it has any."""
 
     module: Module
     reactions: Sequence[object]
     demonstration: Any | None
+    advice: Any | None
 
 
 def assemble(
@@ -40,18 +41,18 @@ def assemble(
         container.register(kind, instance=instance)
     for stub_class in module.requires:
         container.register(stub_class, instance=stub_class(channel))
-    for kind in (*module.provides.values(), *module.reactions, *_present(module.demonstration)):
+    extras = [kind for kind in (module.demonstration, module.advice) if kind is not None]
+    for kind in (*module.provides.values(), *module.reactions, *extras):
         container.register(kind)  # as it is, unless the module says otherwise
     module.wire(container)
     for add, servicer_class in module.provides.items():
         add(_resolve(module, container, servicer_class), registry.registrar(module.name))
     reactions = [_resolve(module, container, kind) for kind in module.reactions]
-    demonstrations = [_resolve(module, container, kind) for kind in _present(module.demonstration)]
-    return Assembled(module, reactions, demonstrations[0] if demonstrations else None)
-
-
-def _present(kind: type | None) -> tuple[type, ...]:
-    return () if kind is None else (kind,)
+    found = {kind: _resolve(module, container, kind) for kind in extras}
+    demonstration, advice = (
+        None if kind is None else found[kind] for kind in (module.demonstration, module.advice)
+    )
+    return Assembled(module, reactions, demonstration, advice)
 
 
 def _resolve(module: Module, container: punq.Container, kind: type) -> Any:

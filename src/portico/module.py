@@ -35,7 +35,8 @@ class Module:
     own classes; the container it gets already holds the stubs, ``Database``, ``Events``,
     ``Workflows``, ``Clock``, ``Ids`` and the module's ``settings``. ``name`` is also the Postgres
     schema, where ``owns_data``. ``reactions`` are classes with ``@reacts_to`` methods;
-    ``demonstration`` a class with an idempotent ``load()``.
+    ``demonstration`` a class with an idempotent ``load()``. ``advice`` is a class whose ``give()`` is
+    called once at every start, after the demonstration: it warns of settings that leave the module lame.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Module:
     owns_data: bool = False
     wire: Callable[[punq.Container], None] = _wire_nothing
     demonstration: type | None = None
+    advice: type | None = None
 
     def services(self) -> tuple[str, ...]:
         """The full names of the services this module provides."""

@@ -110,6 +110,9 @@ class Program:
             stack.callback(self.storage.close)
         assembled = [self._assemble(module) for module in self._modules]
         self._demonstrate(assembled)
+        for each in assembled:
+            if each.advice is not None:
+                each.advice.give()
         if self.storage is not None:
             self._deliver(self.storage, assembled, stack if deliver else None)
         if self._front is not None:

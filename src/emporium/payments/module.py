@@ -5,6 +5,7 @@ from __future__ import annotations
 import punq
 from commerce.payments.v1.payments_service_pb2_grpc import add_PaymentsServiceServicer_to_server
 
+from emporium.payments.advice import Advice
 from emporium.payments.cashier import Cashier
 from emporium.payments.demonstration import Demonstration
 from emporium.payments.providers import Providers
@@ -29,4 +30,5 @@ module = Module(
     owns_data=True,
     wire=_wire,
     demonstration=Demonstration,
+    advice=Advice,
 )

@@ -96,6 +96,11 @@ class Providers:
         self._published_secret = webhook_secret
         self._know_methods()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all providers, in no order of rank."""
+        return tuple(self._settings)
+
     def named(self, name: str) -> Provider:
         """The provider of this name. Raises KeyError."""
         return self._simulated[name]

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from commerce.payments.v1.events_pb2 import PaymentRefunded, PaymentRequested, PaymentVoided
 from pydantic import SecretStr
 
+from emporium.payments.advice import Advice
 from emporium.payments.demonstration import WEBHOOK_SECRET, Demonstration
+from emporium.payments.module import module
 from emporium.payments.providers import ProviderDown, Providers, SimulatedProvider
 from emporium.payments.settings import PaymentsSettings, ProviderSettings
+from portico.app import Application
+from portico.testing.harness import Harness
+
+if TYPE_CHECKING:
+    from portico.testing.servers import Databases
+
+MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
 SIMULATED = PaymentsSettings(simulate=True)
 
@@ -147,6 +158,66 @@ def test_without_the_demonstration_there_is_no_method_and_no_secret() -> None:
     providers = Providers(settings=PaymentsSettings())
     assert providers.secrets() == {}
     assert providers.route("pay_1", "pm_instant") == []
+
+
+class TestAdvice:
+    WARNING = "no payment can be taken or confirmed"
+    SECRET = ProviderSettings(webhook_secret=SecretStr("whsec_of_our_own"))
+
+    def test_names_what_to_set_when_no_payment_can_end(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        settings = PaymentsSettings()
+        Advice(providers=Providers(settings=settings), settings=settings).give()
+        [line] = capfd.readouterr().err.splitlines()
+        found = json.loads(line)
+        assert (found["level"], found["event"].partition(":")[0]) == ("warning", self.WARNING)
+        assert found["variables"] == [
+            "PORTICO_PAYMENTS__AURORA__WEBHOOK_SECRET",
+            "PORTICO_PAYMENTS__BOREALIS__WEBHOOK_SECRET",
+            "PORTICO_PAYMENTS__SIMULATE",
+        ]
+
+    def test_names_variables_that_there_are(self, capfd: pytest.CaptureFixture[str]) -> None:
+        settings = PaymentsSettings()
+        Advice(providers=Providers(settings=settings), settings=settings).give()
+        environment = dict.fromkeys(json.loads(capfd.readouterr().err)["variables"], "whsec_ours")
+        environment["PORTICO_PAYMENTS__SIMULATE"] = "true"
+        application = Application(name="payments-alone", modules=[module])
+        loaded = application.settings_class().load(environment=environment).section("payments")
+        assert isinstance(loaded, PaymentsSettings)
+        assert len(Providers(settings=loaded).secrets()) == 2
+        assert loaded.simulate
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            SIMULATED,
+            PaymentsSettings(aurora=SECRET),
+            PaymentsSettings(borealis=SECRET),
+        ],
+    )
+    def test_is_silent_when_one_is_set(
+        self, capfd: pytest.CaptureFixture[str], settings: PaymentsSettings
+    ) -> None:
+        Advice(providers=Providers(settings=settings), settings=settings).give()
+        assert capfd.readouterr().err == ""
+
+    @pytest.mark.parametrize(("demo", "warnings"), [(False, 1), (True, 0)])
+    def test_is_given_once_at_start_and_not_in_the_demonstration(
+        self,
+        databases: Databases,
+        capfd: pytest.CaptureFixture[str],
+        demo: bool,
+        warnings: int,
+    ) -> None:
+        application = Application(name="payments-alone", modules=[module], migrations=MIGRATIONS)
+        url = databases.migrated(["payments"], folder=MIGRATIONS)
+        address = url.render_as_string(hide_password=False)
+        values: dict[str, Any] = {"database_url": address, "demo": demo}
+        with Harness(application, application.settings_class()(**values)):
+            pass
+        assert capfd.readouterr().err.count(self.WARNING) == warnings
 
 
 def test_the_demonstration_brings_methods_and_the_published_secret_but_replaces_none() -> None:
