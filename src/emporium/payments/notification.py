@@ -41,7 +41,7 @@ def read(body: bytes) -> News:
     outcome = field("status", _outcome)
     field("timestamp", _timestamp)
     if violations:
-        raise _malformed(f"{violations[0].field} {violations[0].description}", violations)
+        raise _malformed(f"{violations[0].field}: {violations[0].description}", violations)
     return News(payment_id=payment_id, order_id=order_id, amount=amount, outcome=outcome)
 
 

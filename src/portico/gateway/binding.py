@@ -224,4 +224,4 @@ def _parameters(query: str, most: int) -> Iterator[tuple[str, str]]:
 
 
 def _bad(path: str, description: str) -> MessageError:
-    return MessageError(f"{path} {description}", (Violation(path, description),))
+    return MessageError(f"{path}: {description}", (Violation(path, description),))

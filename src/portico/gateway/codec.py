@@ -112,7 +112,8 @@ class _Strict:
         if not found:
             return MessageError(f"the JSON is not a {message.name}")
         first = found[0]
-        return MessageError(f"{first.field or 'the JSON'} {first.description}", found)
+        where = f"{first.field}:" if first.field else "the JSON"
+        return MessageError(f"{where} {first.description}", found)
 
 
 class PlainCodec(_Strict):

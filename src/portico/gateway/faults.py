@@ -91,7 +91,7 @@ class _Search:
         if self._takes(shape, field, {key: neutral(field.descriptor)}):
             yield from self._in_item(shape, field, item, where, depth, key)
         else:
-            expected = expectation(field.key or field.descriptor)
+            expected = expectation(field.key or field.descriptor, key)
             yield Violation(where, f"has a name that {expected}")
 
     def _in_item(
@@ -116,7 +116,7 @@ class _Search:
         else:
             alone: dict[str, JsonValue] = {SINGLE: item, LIST: [item], MAP: {key: item}}
             if not self._takes(shape, field, alone[field.container]):
-                yield Violation(path, expectation(field.descriptor))
+                yield Violation(path, expectation(field.descriptor, item))
 
     def _takes(self, shape: Shape, field: Field, some: JsonValue) -> bool:
         fits = field.fits is None or field.fits(some)

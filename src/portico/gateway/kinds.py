@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,18 +13,12 @@ if TYPE_CHECKING:
 
     from portico.gateway.document import JsonValue
 
-_WHOLE = "must be a whole number from {} to {}"
-_INT32 = _WHOLE.format(-(2**31), 2**31 - 1)
-_INT64 = _WHOLE.format(-(2**63), 2**63 - 1)
-_UINT32 = _WHOLE.format(0, 2**32 - 1)
-_UINT64 = _WHOLE.format(0, 2**64 - 1)
+_INT32 = -(2**31), 2**31 - 1
+_INT64 = -(2**63), 2**63 - 1
+_UINT32 = 0, 2**32 - 1
+_UINT64 = 0, 2**64 - 1
 
-_SCALARS = {
-    FieldDescriptor.TYPE_BOOL: "must be true or false",
-    FieldDescriptor.TYPE_BYTES: "must be base64 text",
-    FieldDescriptor.TYPE_STRING: "must be Unicode text",
-    FieldDescriptor.TYPE_DOUBLE: "must be a number",
-    FieldDescriptor.TYPE_FLOAT: "must be a number that fits 32 bits",
+_RANGES = {
     FieldDescriptor.TYPE_INT32: _INT32,
     FieldDescriptor.TYPE_SINT32: _INT32,
     FieldDescriptor.TYPE_SFIXED32: _INT32,
@@ -34,6 +29,12 @@ _SCALARS = {
     FieldDescriptor.TYPE_FIXED32: _UINT32,
     FieldDescriptor.TYPE_UINT64: _UINT64,
     FieldDescriptor.TYPE_FIXED64: _UINT64,
+}
+
+_SCALARS = {
+    FieldDescriptor.TYPE_BOOL: "must be true or false",
+    FieldDescriptor.TYPE_BYTES: "must be base64 text",
+    FieldDescriptor.TYPE_STRING: "must be Unicode text",
 }
 
 _WRAPPERS = frozenset(
@@ -108,14 +109,36 @@ def is_wrapper(message: Descriptor) -> bool:
     return message.full_name in _WRAPPERS
 
 
-def expectation(field: FieldDescriptor) -> str:
-    """What a value of the field must be, to be read after its name."""
+def expectation(field: FieldDescriptor, value: JsonValue) -> str:
+    """What ``value`` would have to be for the field: "must be …"."""
     if field.enum_type is not None:
         names = [value.name for value in field.enum_type.values]
         more = ", …" if len(names) > _MOST_NAMES else ""
         return f"must be one of {', '.join(names[:_MOST_NAMES])}{more}"
     if field.message_type is None:
-        return _SCALARS.get(field.type, "has a value of the wrong kind")
+        return _SCALARS.get(field.type) or _number_expected(field, _number(value))
     if is_wrapper(field.message_type):
-        return expectation(field.message_type.fields_by_name["value"])
+        return expectation(field.message_type.fields_by_name["value"], value)
     return _SPECIAL.get(field.message_type.full_name, "must be an object")
+
+
+def _number_expected(field: FieldDescriptor, given: Decimal | None) -> str:
+    """Limits are told only to who gave a number beyond them."""
+    if field.type in _RANGES:
+        least, most = _RANGES[field.type]
+        beyond = given is not None and not least <= given <= most
+        return "must be a whole number" + (f" from {least} to {most}" if beyond else "")
+    if field.type == FieldDescriptor.TYPE_FLOAT and given is not None:
+        return "must be a number that fits 32 bits"
+    return "must be a number"
+
+
+def _number(value: JsonValue) -> Decimal | None:
+    """The number that ``value`` is, or is in text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(value)
+    except ArithmeticError:  # text that is no number
+        return None
+    return None if number.is_nan() else number

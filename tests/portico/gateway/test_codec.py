@@ -187,6 +187,45 @@ def test_what_does_not_fit_is_refused_by_name(
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"i32": "two"}, "i32: must be a whole number"),
+        ({"i32": ""}, "i32: must be a whole number"),
+        ({"i32": True}, "i32: must be a whole number"),
+        ({"i32": []}, "i32: must be a whole number"),
+        ({"i32": 1.5}, "i32: must be a whole number"),
+        ({"i32": "1_000"}, "i32: must be a whole number"),
+        ({"i32": 2**31}, "i32: must be a whole number from -2147483648 to 2147483647"),
+        ({"i32": "2147483648"}, "i32: must be a whole number from -2147483648 to 2147483647"),
+        ({"i32": math.inf}, "i32: must be a whole number from -2147483648 to 2147483647"),
+        ({"u32": -1}, "u32: must be a whole number from 0 to 4294967295"),
+        (
+            {"i64": "-9223372036854775809"},
+            "i64: must be a whole number from -9223372036854775808 to 9223372036854775807",
+        ),
+        ({"wi32": "x"}, "wi32: must be a whole number"),
+        ({"byNumber": {"x": {}}}, 'byNumber["x"]: has a name that must be a whole number'),
+        ({"f": "x"}, "f: must be a number"),
+        ({"f": 1e300}, "f: must be a number that fits 32 bits"),
+        ({"d": "x"}, "d: must be a number"),
+        ({"text": 5}, "text: must be Unicode text"),
+        ({"emial": 5}, "emial: is not a field of this request"),
+        ({"many": [{"d": "x"}]}, "many[0].d: must be a number"),
+    ],
+    ids=repr,
+)
+def test_a_fault_is_told_as_field_and_what_is_wrong_with_it(
+    codec: Codec, contract: Any, document: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(MessageError) as refused:
+        codec.from_value(document, contract.messages.Everything)
+    assert str(refused.value) == told
+    [violation] = refused.value.violations
+    assert told == f"{violation.field}: {violation.description}"
+
+
+@BOTH
 def test_every_fault_is_told_at_once_up_to_twenty(codec: Codec, contract: Any) -> None:
     few: Any = {"i32": "x", "many": [{"d": "x"}, {"nope": 1}], "nope": 1}
     with pytest.raises(MessageError) as refused:
