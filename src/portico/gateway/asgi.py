@@ -13,6 +13,7 @@ from portico.gateway.connection import ABORT
 from portico.gateway.exchange import Request
 from portico.gateway.probes import ALIVE, alive
 from portico.gateway.problem import refuse
+from portico.gateway.refusal import log_refusal
 from portico.gateway.stream import Stream
 from portico.gateway.workers import OverloadedError, in_own_thread
 
@@ -63,11 +64,12 @@ class Application:
                 await self._stream(answer, receive, send, scope["extensions"][ABORT])
                 return
         except _RefusedError as refused:
-            answer = self._refused(headers, *refused.args)
+            answer = self._refused(scope, headers, *refused.args)
         except OverloadedError:
-            answer = self._unavailable(headers, "OVERLOADED", "too much to do; try again")
+            answer = self._unavailable(scope, headers, "OVERLOADED", "too much to do; try again")
         except asyncio.CancelledError:  # the server ends and has waited long enough
-            answer = self._unavailable(headers, "STOPPING", "this server goes away; try again")
+            text = "this server goes away; try again"
+            answer = self._unavailable(scope, headers, "STOPPING", text)
         except _GoneError:
             return
         await _send(answer, send)
@@ -116,14 +118,23 @@ class Application:
         return whole
 
     def _refused(
-        self, headers: Headers, status: int, code: grpc.StatusCode, reason: str, text: str
+        self,
+        scope: Any,
+        headers: Headers,
+        status: int,
+        code: grpc.StatusCode,
+        reason: str,
+        text: str,
+        *more: tuple[str, str],
     ) -> Response:
-        return refuse(status, code, reason, text, self._gateway.request_id(headers), _CLOSE)
-
-    def _unavailable(self, headers: Headers, reason: str, text: str) -> Response:
         request_id = self._gateway.request_id(headers)
-        later = ("retry-after", "1")
-        return refuse(503, grpc.StatusCode.UNAVAILABLE, reason, text, request_id, later, _CLOSE)
+        answer = refuse(status, code, reason, text, request_id, *more, _CLOSE)
+        log_refusal(scope["method"], scope["raw_path"].decode("latin-1"), answer)
+        return answer
+
+    def _unavailable(self, scope: Any, headers: Headers, reason: str, text: str) -> Response:
+        code, later = grpc.StatusCode.UNAVAILABLE, ("retry-after", "1")
+        return self._refused(scope, headers, 503, code, reason, text, later)
 
 
 class _Pump:

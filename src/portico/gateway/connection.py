@@ -9,6 +9,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from portico.gateway.problem import refuse
+from portico.gateway.refusal import log_refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +41,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.url = b""
         self._in_head = True
         self._upgrading = False
         self._head_bytes = 0
@@ -146,6 +148,7 @@ class BoundedConnection(HttpToolsProtocol):
             return
         super().on_message_complete()
         self._in_head = True
+        self.url = b""  # what comes next is not about it
 
     # Ending
 
@@ -180,6 +183,10 @@ class BoundedConnection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if not self.transport.is_closing():
+            # Before it is known, the parser says DELETE.
+            method = self.parser.get_method() if self.url else b""
+            path = self.url.partition(b"?")[0]
+            log_refusal(method.decode("latin-1"), path.decode("latin-1"), response)
             self.transport.write(_written(response))
         self.transport.close()
 

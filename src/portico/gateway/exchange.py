@@ -36,7 +36,8 @@ class Request:
 class Response:
     """One answer: ``body``, or for a stream the ``chunks`` that come as they are ready.
 
-    Whoever stops reading ``chunks`` early calls ``close``.
+    Whoever stops reading ``chunks`` early calls ``close``. ``refused`` is the reason of an answer that
+    the gateway gave itself, to a request that came to no call.
     """
 
     status: int
@@ -44,6 +45,7 @@ class Response:
     body: bytes = b""
     chunks: Iterator[bytes] | None = None
     close: Callable[[], None] = lambda: None
+    refused: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header called ``name`` (lower case), or None."""

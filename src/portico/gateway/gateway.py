@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,6 +26,7 @@ from portico.gateway.headers import (
 )
 from portico.gateway.limits import Limits
 from portico.gateway.probes import Probes
+from portico.gateway.refusal import log_refusal
 from portico.gateway.router import Router
 from portico.gateway.rules import Route, RuleError, read_routes
 from portico.gateway.stream import Stream
@@ -106,13 +107,10 @@ class Gateway:
         """As ``handle``, but for a streamed answer, which is not waited for: its ``begin`` does."""
         request_id = self.request_id(request.headers)
         try:
-            probe = self._probes.answer(request)
-            if probe is not None:
-                return probe
-            found = self._router.match(request.method, request.path)
-            if found.route is None:
-                return self._no_route(request, found.allowed, request_id)
-            return self._serve(found.route, request, found.segments, request_id)
+            answer = self._answer(request, request_id)
+            if isinstance(answer, Response):
+                log_refusal(request.method, request.path, answer)
+            return answer
         except Exception as failure:  # noqa: BLE001  # a mistake of ours must not end a connection
             _log.error("unexpected", request_id=request_id, exc_info=failure)
             return problem.respond(internal("INTERNAL", repr(failure)), request_id)
@@ -120,6 +118,15 @@ class Gateway:
     def request_id(self, headers: Headers) -> str:
         """The request id that the client chose, or a new one."""
         return request_id_of(headers) or self._new_request_id()
+
+    def _answer(self, request: Request, request_id: str) -> Response | Stream:
+        probe = self._probes.answer(request)
+        if probe is not None:
+            return probe
+        found = self._router.match(request.method, request.path)
+        if found.route is None:
+            return self._no_route(request, found.allowed, request_id)
+        return self._serve(found.route, request, found.segments, request_id)
 
     def _add(self, route: Route) -> None:
         method = route.method
@@ -161,7 +168,9 @@ class Gateway:
         except HeadersTooLargeError as error:
             return problem.refuse(431, _INVALID, "HEADERS_TOO_LARGE", str(error), request_id)
         except StatusError as error:
-            return problem.respond(error, request_id)
+            # The faults of a document have JSON names already; what is unknown must come back as it was.
+            names = None if error.reason == _BAD_REQUEST else route.method.input_type
+            return replace(problem.respond(error, request_id, names), refused=error.reason)
         if route.method.server_streaming:
             return Stream(endpoint.call, message, timeout, metadata, endpoint.answer, request_id)
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,10 @@ JSON_HEADERS = (
     ("x-content-type-options", "nosniff"),
 )
 
+# A plain status is among them: HTTP wants a challenge with a 401, and nothing speaks for another one.
+_ABOUT_THE_TOKEN = frozenset({"", "SIGN_IN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID"})
+_LATER = frozenset({_Code.RESOURCE_EXHAUSTED, _Code.UNAVAILABLE})
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _FAULTS = frozenset({_Code.INTERNAL, _Code.UNKNOWN, _Code.DATA_LOSS})
 _INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -74,14 +79,15 @@ def respond(error: StatusError, request_id: str, message: Descriptor | None = No
     """
     code = error.code()
     headers = [*JSON_HEADERS, ("x-request-id", request_id)]
-    if code is _Code.UNAUTHENTICATED:
+    if code is _Code.UNAUTHENTICATED and error.reason in _ABOUT_THE_TOKEN:
         headers.append(("www-authenticate", "Bearer"))
     if code in _FAULTS:
         body = _fault(error, request_id)
     else:
         others = _other_details(error)
         body = _status(error, message, [detail for detail, _ in others])
-        headers.extend(("retry-after", wait) for _, wait in others if wait)
+        waits = [wait for _, wait in others if wait] or _wait_of(error)
+        headers.extend(("retry-after", wait) for wait in waits[:1])
     return Response(HTTP_STATUS.get(code, 500), headers, dumps(body))
 
 
@@ -96,9 +102,8 @@ def refuse(
     """An answer of the gateway itself, where HTTP has a status that gRPC has not."""
     number: int = code.value[0]
     body = {"code": number, "message": text, "details": [_info(reason, DOMAIN, {})]}
-    return Response(
-        http_status, [*JSON_HEADERS, ("x-request-id", request_id), *headers], dumps(body)
-    )
+    found = [*JSON_HEADERS, ("x-request-id", request_id), *headers]
+    return Response(http_status, found, dumps(body), refused=reason)
 
 
 def dumps(value: object) -> bytes:
@@ -156,6 +161,14 @@ def _other_details(error: StatusError) -> list[tuple[dict[str, Any], str]]:
                 _other(each) for each in details if each.type_url not in {_INFO, _BAD_REQUEST}
             ]
     return found
+
+
+def _wait_of(error: StatusError) -> list[str]:
+    """The error's own ``retry_after_seconds``, as a whole number."""
+    seconds = error.metadata.get("retry_after_seconds", "")
+    if error.code() not in _LATER or not _SECONDS.fullmatch(seconds):
+        return []
+    return [str(math.ceil(float(seconds)))]
 
 
 def _other(detail: AnyMessage) -> tuple[dict[str, Any], str]:

@@ -17,6 +17,7 @@ from portico.gateway import Gateway, Request, Response
 from portico.gateway.problem import HTTP_STATUS, json_path, respond
 from portico.gateway.rules import RuleError
 from portico.rpc.local import LocalChannel
+from portico.rpc.status import from_parts
 
 SERVICE = "library.v1.Library"
 
@@ -117,6 +118,54 @@ def test_details_of_other_kinds_are_kept_and_tell_when_to_retry() -> None:
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2.000000001s"},
         {"@type": "type.googleapis.com/not.Known", "value": "aGk="},
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.resource_exhausted("BUSY", "wait", retry_after_seconds=60), "60"),
+        (errors.unavailable("BUSY", "wait", retry_after_seconds=0.2), "1"),
+        (errors.unavailable("BUSY", "wait", retry_after_seconds="soon"), None),
+        (errors.unavailable("BUSY", "wait", retry_after_seconds=-1), None),
+        (errors.unavailable("BUSY", "wait"), None),
+        (errors.aborted("BUSY", "wait", retry_after_seconds=60), None),
+    ],
+)
+def test_an_error_that_knows_when_to_come_back_says_so_in_a_header(
+    error: errors.StatusError, expected: str | None
+) -> None:
+    assert respond(error, "r1").header("retry-after") == expected
+
+
+def test_the_time_to_come_back_is_told_once() -> None:
+    info, retry = any_pb2.Any(), any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason="BUSY", metadata={"retry_after_seconds": "9"}))
+    retry.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2)))
+    status = status_pb2.Status(code=14, message="later", details=[info, retry])
+    error = from_parts(
+        grpc.StatusCode.UNAVAILABLE,
+        "later",
+        trailing=(("grpc-status-details-bin", status.SerializeToString()),),
+    )
+    answer = respond(error, "r1")
+    assert [value for name, value in answer.headers if name == "retry-after"] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "challenge"),
+    [
+        ("SIGN_IN_REQUIRED", "Bearer"),
+        ("TOKEN_EXPIRED", "Bearer"),
+        ("TOKEN_INVALID", "Bearer"),
+        ("WEBHOOK_SIGNATURE_INVALID", None),
+        ("CREDENTIALS_INVALID", None),
+    ],
+)
+def test_an_access_token_is_asked_for_only_where_one_helps(
+    reason: str, challenge: str | None
+) -> None:
+    answer = respond(errors.unauthenticated(reason, "no"), "r1")
+    assert (answer.status, answer.header("www-authenticate")) == (401, challenge)
 
 
 def _lines(response: Response) -> list[Any]:

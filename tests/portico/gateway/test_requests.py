@@ -252,6 +252,29 @@ def test_a_path_that_is_not_utf8_is_refused_by_name(gateway: Gateway, path: str)
     _refused(_send(gateway, "GET", path), 400, "path" if "files" in path else "name")
 
 
+def test_an_unknown_field_is_named_as_it_was_sent(gateway: Gateway) -> None:
+    found = _refused(_send(gateway, "POST", "/v1/books", {"em_ial": 1}), 400, "em_ial")
+    assert found["message"] == "em_ial: is not a field of this request"
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("/v1/books?pageSize=two", "pageSize: must be a whole number"),
+        ("/v1/books?nope=1", "nope: is not a parameter of this request"),
+        ("/v1/books?pageSize=1&pageSize=2", "pageSize: is given twice"),
+        ("/v1/books/%ff", "name: is not UTF-8 in the path"),
+    ],
+)
+def test_path_and_query_are_refused_in_the_same_style(
+    gateway: Gateway, target: str, told: str
+) -> None:
+    found = json.loads(_send(gateway, "GET", target).body)
+    assert found["message"] == told
+    [violation] = found["details"][1]["fieldViolations"]
+    assert told == f"{violation['field']}: {violation['description']}"
+
+
 def test_unknown_paths_and_methods_are_told_apart(gateway: Gateway) -> None:
     missing = _refused(_send(gateway, "GET", "/v1/nothing"), 404)
     assert missing["details"][0]["reason"] == "NO_ROUTE"
