@@ -131,6 +131,8 @@ class Call(Answering):
     an ``authorization`` header until it is verified.
     """
 
+    unverified = ""
+
     def __init__(
         self,
         parent: Call | None,
@@ -147,10 +149,10 @@ class Call(Answering):
         self.module = module
         self.caller = caller
         self.deadline = deadline
-        self.step: StepMark | None = None
-        self.transaction: Any = None
+        self.step: StepMark | None
+        self.transaction: Any
         if parent is None:
-            self.line = Line()
+            self.line, self.step, self.transaction = Line(), None, None
         else:
             self.line = parent.line
             self.step = parent.step
@@ -158,9 +160,7 @@ class Call(Answering):
         self._metadata = metadata
         # Here and not only on the class, for what every call is asked: an instance's own attribute is
         # read faster.
-        self.unverified = ""
-        self.cancelled = self.marked = False
-        self.callbacks = None
+        self.cancelled = self.unusual = False
 
     @property
     def identity(self) -> Identity:

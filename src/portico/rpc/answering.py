@@ -37,11 +37,12 @@ class Answering(grpc.ServicerContext):
     """Whether either side gave the call up."""
     marked = False
     """Whether the servicer has said that the call does not end well."""
-    callbacks: list[Callable[[], None]] | None = None
-    """What is to be called at the end."""
+    unusual = False
+    """Whether the end needs a closer look: the call is marked, or somebody wants to hear of its end."""
     on_headers: Callable[[], None] | None = None
     """Told when headers are sent."""
 
+    _callbacks: list[Callable[[], None]] | None = None
     _code: grpc.StatusCode | None = None
     _details: str | None = None
     _headers: Metadata | None = None
@@ -55,7 +56,7 @@ class Answering(grpc.ServicerContext):
 
     def cancel(self) -> bool:
         """Give the call up: its caller gets CANCELLED."""
-        self.cancelled = self.marked = True
+        self.cancelled = self.marked = self.unusual = True
         self._run_callbacks()
         return True
 
@@ -64,9 +65,10 @@ class Answering(grpc.ServicerContext):
         with _callbacks_lock:
             if self.over or self.cancelled:
                 return False
-            if self.callbacks is None:
-                self.callbacks = []
-            self.callbacks.append(callback)
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(callback)
+            self.unusual = True
             return True
 
     # grpc.ServicerContext
@@ -124,6 +126,7 @@ class Answering(grpc.ServicerContext):
         """Set the code the call ends with when the servicer returns."""
         self._code = code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
         self.marked = self.cancelled or self._code is not _OK
+        self.unusual = True
 
     def set_details(self, details: str | bytes) -> None:
         """Set the message the call ends with, if it does not end well."""
@@ -155,7 +158,7 @@ class Answering(grpc.ServicerContext):
 
     def _run_callbacks(self) -> None:
         with _callbacks_lock:
-            callbacks, self.callbacks = self.callbacks, None
+            callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
             try:
                 callback()

@@ -8,11 +8,13 @@ while the servicer works. Messages are copied at the border unless ``share`` is 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import grpc
 
 from portico.errors import StatusError
 from portico.rpc.local_calls import (
+    LocalCallable,
     LocalStreamStream,
     LocalStreamUnary,
     LocalUnaryStream,
@@ -69,6 +71,8 @@ class LocalChannel(grpc.Channel):
         self.closed = False
         self.under_way: set[Exchange] = set()
         """Futures and streams that have not ended."""
+        self.callables: WeakSet[LocalCallable] = WeakSet()
+        """What stubs hold of this channel."""
         self._registrar = Registrar(self.registry, "")
         self._invokes: dict[str, Callable[[Call, Any], Any]] = {}
 
@@ -145,6 +149,8 @@ class LocalChannel(grpc.Channel):
     def close(self) -> None:
         """Refuse further calls, and end the futures and streams that are under way."""
         self.closed = True
+        for each in tuple(self.callables):
+            each.forget()
         for exchange in tuple(self.under_way):
             exchange.cancel("Channel closed!")
 

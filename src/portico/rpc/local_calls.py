@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from portico.context import Call, Line, here
+from portico.context import Call, Line, current_or_none, here
 from portico.errors import StatusError
 from portico.rpc.ended import Ended
 from portico.rpc.exchange import Exchange
@@ -43,7 +43,7 @@ class Route:
     receive: Callable[[Any], Any]
 
 
-class _LocalCallable:
+class LocalCallable:
     """One method over one channel; its route is looked up at the first call."""
 
     client_streaming = False
@@ -57,8 +57,15 @@ class _LocalCallable:
         self._serializer = serializer
         self._deserializer = deserializer
         self._route: Route | None = None
+        channel.callables.add(self)
+
+    def forget(self) -> None:
+        """The channel was closed: there is no way to the servicer any more."""
+        self._route = None
 
     def _find(self) -> Route:
+        if self._channel.closed:
+            raise ValueError("Cannot invoke RPC on closed channel!")
         route = self._channel.route(self._path, self._serializer, self._deserializer)
         method = route.method
         if (method.client_streaming, method.server_streaming) != (
@@ -73,11 +80,8 @@ class _LocalCallable:
 
     def _open(self, route: Route, timeout: float | None, metadata: Any) -> Call:
         """The call as its servicer will see it: what is left of the caller's time, never more."""
-        if self._channel.closed:
-            raise ValueError("Cannot invoke RPC on closed channel!")
         sent = () if metadata is None else checked(metadata)
-        line = here.line  # ``current_or_none``, without a frame of its own
-        parent = None if line is None else line.innermost
+        parent = current_or_none()
         if parent is None:
             origin, deadline = origin_of(dict(sent) if sent else {}), None
         elif parent.cancelled or parent.line.cancelled:
@@ -128,7 +132,7 @@ class _LocalCallable:
         threads.start(stream.read, partial(run, route.invoke, stream))
 
 
-class LocalUnaryUnary(_LocalCallable, UnaryUnary):
+class LocalUnaryUnary(LocalCallable, UnaryUnary):
     """One message each way, in the caller's thread."""
 
     def __call__(
@@ -143,7 +147,21 @@ class LocalUnaryUnary(_LocalCallable, UnaryUnary):
         route = self._route or self._find()
         if type(request) is not route.request_as_is:
             request = route.send(request)
-        response = route.invoke(self._open(route, timeout, metadata), request)
+        line = here.line
+        above = None if line is None or line.cancelled else line.innermost
+        if (
+            above is None
+            or above.cancelled
+            or above.deadline is None
+            or timeout is not None
+            or metadata is not None
+        ):
+            call = self._open(route, timeout, metadata)
+        else:  # what most calls are: inside another, without wishes of their own, and without a frame
+            call = Call(
+                above, above.origin, self._path, route.module, route.caller, above.deadline, ()
+            )
+        response = route.invoke(call, request)
         return response if type(response) is route.response_as_is else route.receive(response)
 
     def with_call(
@@ -168,7 +186,7 @@ class LocalUnaryUnary(_LocalCallable, UnaryUnary):
         return self._begin(request, timeout, metadata)
 
 
-class LocalUnaryStream(_LocalCallable, UnaryStream):
+class LocalUnaryStream(LocalCallable, UnaryStream):
     """One request, a stream of responses."""
 
     server_streaming = True
@@ -179,7 +197,7 @@ class LocalUnaryStream(_LocalCallable, UnaryStream):
         return self._begin(request, timeout, metadata)
 
 
-class LocalStreamUnary(_LocalCallable, StreamUnary):
+class LocalStreamUnary(LocalCallable, StreamUnary):
     """A stream of requests, one response."""
 
     client_streaming = True
@@ -218,7 +236,7 @@ class LocalStreamUnary(_LocalCallable, StreamUnary):
         return self._begin(request_iterator, timeout, metadata)
 
 
-class LocalStreamStream(_LocalCallable, StreamStream):
+class LocalStreamStream(LocalCallable, StreamStream):
     """A stream each way."""
 
     client_streaming = server_streaming = True

@@ -42,7 +42,7 @@ def take_token(call: Call, metadata: Mapping[str, str | bytes]) -> None:
     token = metadata.get(AUTHORIZATION_KEY)
     if token is None:
         return
-    call.unverified = str(token)
+    call.unverified, call.unusual = str(token), True
     if call.parent is not None:
         above = call.origin
         call.origin = Origin(ANONYMOUS, above.request_id, above.trace_id, above.span_id)

@@ -114,7 +114,7 @@ def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
         try:
             if deadline is not None and started >= deadline:
                 raise _too_late()
-            if call.unverified:
+            if call.unusual and call.unverified:
                 identify(call)
             if admit is not None and not (by_sign_in and call.origin.identity.subject):
                 admit(call)
@@ -131,7 +131,7 @@ def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
                 if above is None:
                     here.line = outer
             ended = monotonic()
-            if call.marked:
+            if call.unusual:
                 ended_badly(call)
             if deadline is not None and ended >= deadline:
                 raise _too_late()
@@ -144,7 +144,7 @@ def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
             error = _failed(parts, call, failure, started)
         else:
             call.over = True
-            if call.callbacks is not None:
+            if call.unusual:
                 call.finish()
             observe(0, ended - started)
             if log_calls:
