@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from portico.errors import StatusError, internal, invalid_argument
@@ -19,7 +18,7 @@ from portico.gateway.document import DocumentError, printable
 from portico.gateway.exchange import Response
 from portico.gateway.headers import (
     HeadersTooLargeError,
-    fill_request_id,
+    name_request,
     request_id_of,
     timeout_of,
     to_metadata,
@@ -30,6 +29,7 @@ from portico.gateway.refusal import log_refusal
 from portico.gateway.router import Router
 from portico.gateway.rules import Route, RuleError, read_routes
 from portico.gateway.stream import Stream
+from portico.rpc.idempotency import takes_key
 from portico.rpc.status import from_rpc_error
 from portico.telemetry import logs, tracing
 
@@ -142,10 +142,7 @@ class Gateway:
             request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        request_id = method.input_type.fields_by_name.get("request_id")
-        keyed = request_id is not None and (
-            request_id.type == FieldDescriptor.TYPE_STRING and not request_id.is_repeated
-        )
+        keyed = takes_key(method.input_type)
         endpoint = _Endpoint(route, binding, compile_answer(route, self._codec), call, keyed)
         taken = self._router.add(route.http_method, route.template, endpoint)
         if taken is not None:
@@ -199,7 +196,7 @@ class Gateway:
         except MessageError as error:
             raise invalid_argument(_BAD_REQUEST, str(error), violations=error.violations) from None
         if endpoint.keyed:
-            fill_request_id(message, request.headers)
+            name_request(message, request.headers)
         return message
 
     def _timeout(self, route: Route, request: Request) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from portico.errors import Violation, invalid_argument
+from portico.errors import invalid_argument
+from portico.rpc import idempotency
 from portico.telemetry.tracing import TraceParent
 
 if TYPE_CHECKING:
     from portico.gateway.exchange import Headers
 
 REQUEST_ID = "x-request-id"
-IDEMPOTENCY_KEY = "idempotency-key"
 TIMEOUT = "x-request-timeout"
 
 # Headers of one hop (RFC 9110, 7.6.1), of the body, and those that mean nothing to a servicer.
@@ -27,7 +27,7 @@ _DROPPED = frozenset(
 # gRPC's own, and the kernel's between its processes: a client may not speak in their name.
 _DROPPED_PREFIXES = ("content-", "grpc-", "sec-", "portico-", "x-portico-", ":")
 # A second one would leave it to the reader which counts: the first does.
-_ONCE = frozenset({"authorization", "traceparent", REQUEST_ID, IDEMPOTENCY_KEY, TIMEOUT})
+_ONCE = frozenset({"authorization", "traceparent", REQUEST_ID, idempotency.KEY, TIMEOUT})
 
 _KEY = re.compile(r"[0-9a-z_.\-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
@@ -93,25 +93,8 @@ def timeout_of(headers: Headers, *, default: float, most: float) -> float:
     return default
 
 
-def fill_request_id(message: Any, headers: Headers) -> None:
-    """Let ``Idempotency-Key`` name the request: it fills the message's ``request_id`` if that is empty.
-
-    INVALID_ARGUMENT when both are there and differ, and for a key that is not 1 to 128 visible
-    ASCII characters.
-    """
-    key = next((value for name, value in headers if name == IDEMPOTENCY_KEY), None)
-    if key is None:
-        return
-    if not _VISIBLE.fullmatch(key):
-        raise invalid_argument(
-            "INVALID_IDEMPOTENCY_KEY", "Idempotency-Key must be 1 to 128 visible ASCII characters"
-        )
-    given = message.request_id
-    if not given:
-        message.request_id = key
-    elif given != key:
-        raise invalid_argument(
-            "IDEMPOTENCY_KEY_DIFFERS",
-            "Idempotency-Key and requestId name the request differently",
-            violations=[Violation("requestId", "differs from the header Idempotency-Key")],
-        )
+def name_request(message: Any, headers: Headers) -> None:
+    """Let ``Idempotency-Key`` name the request; INVALID_ARGUMENT when it cannot."""
+    key = next((value for name, value in headers if name == idempotency.KEY), None)
+    if key is not None:
+        idempotency.fill_request_id(message, key)

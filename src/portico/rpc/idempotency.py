@@ -46,7 +46,7 @@ def fill_request_id(message: Any, key: str) -> None:
     elif given != key:
         raise invalid_argument(
             "IDEMPOTENCY_KEY_DIFFERS",
-            "Idempotency-Key and request_id name the request differently",
+            "request_id: differs from the header Idempotency-Key",
             violations=[Violation("request_id", "differs from the header Idempotency-Key")],
         )
 
