@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from examples.greeter.v1 import greeter_pb2 as pb
 from examples.greeter.v1 import greeter_pb2_grpc as stubs
 
 from portico import errors
+from portico.rpc.policy import Policy
 from portico.testing import parity
 
 Act = Callable[[Any], Any]
@@ -139,9 +141,9 @@ STREAMED = ("Repeat", "Chat")
 class Servicer(stubs.GreeterServiceServicer):
     """Says what is asked, and does ``act`` at one moment of it."""
 
-    def __init__(self, act: Act, moment: str) -> None:
-        self._act = act
-        self._moment = moment
+    def __init__(self) -> None:
+        self.act: Act = PLAIN["nothing"]
+        self.moment = "at once"
 
     def SayHello(self, request: pb.SayHelloRequest, context: Any) -> pb.SayHelloResponse:
         self._up_to_headers(context)
@@ -169,13 +171,13 @@ class Servicer(stubs.GreeterServiceServicer):
 
     def _up_to_headers(self, context: Any) -> None:
         self._at("at once", context)
-        if self._moment == "after headers":
+        if self.moment == "after headers":
             context.send_initial_metadata((("head", "1"), ("head", "2"), ("head-bin", b"\x01")))
             self._at("after headers", context)
 
     def _at(self, moment: str, context: Any) -> None:
-        if moment == self._moment:
-            self._act(context)
+        if moment == self.moment:
+            self.act(context)
 
 
 def _script(kind: str) -> Callable[[grpc.Channel], Any]:
@@ -231,25 +233,61 @@ PLAIN_CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def stage() -> Iterator[tuple[Servicer, dict[parity.Transport, grpc.Channel]]]:
+    """One servicer behind every channel: several hundred cases need no servers of their own."""
+    servicer = Servicer()
+
+    def populate(registrar: Any) -> None:
+        stubs.add_GreeterServiceServicer_to_server(servicer, registrar)
+
+    with ExitStack() as stack:
+        yield (
+            servicer,
+            {
+                transport: stack.enter_context(parity.opened(transport, populate, policy=Policy()))
+                for transport in parity.EVERY
+            },
+        )
+
+
+@pytest.fixture
+def ended(stage: Any) -> Any:
+    """Makes calls of a kind end by an act at a moment, over every channel; the common outcome."""
+    servicer, channels = stage
+
+    def ended(
+        act: Act, moment: str, kind: str, *, over: tuple[parity.Transport, ...] = parity.EVERY
+    ) -> Any:
+        servicer.act, servicer.moment = act, moment
+        found = {transport: _script(kind)(channels[transport]) for transport in over}
+        differences = parity.differences(found)
+        assert not differences, "\n".join(differences)
+        return next(iter(found.values()))
+
+    return ended
+
+
 @pytest.mark.parametrize(("kind", "moment", "ending"), PLAIN_CASES)
 def test_a_servicer_of_plain_grpcio_ends_its_calls_the_same_way(
-    agree: Any, kind: str, moment: str, ending: str
+    ended: Any, kind: str, moment: str, ending: str
 ) -> None:
-    agree(_adding(PLAIN[ending], moment), _script(kind))
+    ended(PLAIN[ending], moment, kind)
 
 
 @pytest.mark.parametrize(("kind", "moment"), CASES)
 @pytest.mark.parametrize("ending", OF_THE_KERNEL)
 def test_an_error_of_the_kernel_arrives_the_same_way(
-    agree: Any, kind: str, moment: str, ending: str
+    ended: Any, kind: str, moment: str, ending: str
 ) -> None:
-    agree(_adding(OF_THE_KERNEL[ending], moment), _script(kind), over=parity.KERNEL)
+    ended(OF_THE_KERNEL[ending], moment, kind, over=parity.KERNEL)
 
 
-def test_a_typed_error_arrives_whole(agree: Any) -> None:
-    outcome = agree(
-        _adding(OF_THE_KERNEL["a typed error with trailers"], "after headers"),
-        _script("SayHello"),
+def test_a_typed_error_arrives_whole(ended: Any) -> None:
+    outcome = ended(
+        OF_THE_KERNEL["a typed error with trailers"],
+        "after headers",
+        "SayHello",
         over=parity.KERNEL,
     )
 
@@ -262,11 +300,9 @@ def test_a_typed_error_arrives_whole(agree: Any) -> None:
     assert error["trailing"][0] == ("key", "value")
 
 
-def test_an_unknown_exception_keeps_its_text_to_itself(agree: Any) -> None:
-    outcome = agree(
-        _adding(OF_THE_KERNEL["an unknown exception"], "at once"),
-        _script("SayHello"),
-        over=parity.KERNEL,
+def test_an_unknown_exception_keeps_its_text_to_itself(ended: Any) -> None:
+    outcome = ended(
+        OF_THE_KERNEL["an unknown exception"], "at once", "SayHello", over=parity.KERNEL
     )
 
     assert outcome["call"]["code"] == "INTERNAL"
@@ -274,10 +310,11 @@ def test_an_unknown_exception_keeps_its_text_to_itself(agree: Any) -> None:
     assert "private" not in repr(outcome)
 
 
-def test_what_is_too_long_for_trailers_is_cut_and_still_arrives(agree: Any) -> None:
-    outcome = agree(
-        _adding(OF_THE_KERNEL["details that are too long for trailers"], "at once"),
-        _script("SayHello"),
+def test_what_is_too_long_for_trailers_is_cut_and_still_arrives(ended: Any) -> None:
+    outcome = ended(
+        OF_THE_KERNEL["details that are too long for trailers"],
+        "at once",
+        "SayHello",
         over=parity.KERNEL,
     )
 
@@ -286,9 +323,3 @@ def test_what_is_too_long_for_trailers_is_cut_and_still_arrives(agree: Any) -> N
     assert error["details"].endswith("€…")
     assert error["violations"][0][0] == "f[0]"
     assert error["violations"][-1][1].startswith("and ")
-
-
-def _adding(act: Act, moment: str) -> Callable[[Any], None]:
-    return lambda registrar: stubs.add_GreeterServiceServicer_to_server(
-        Servicer(act, moment), registrar
-    )
