@@ -25,7 +25,7 @@ help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## serve gRPC and REST with demonstration data; Ctrl-C stops it
-	@exec env -u DATABASE_URL -u REDIS_URL $(BIN)/portico serve --demo $(ARGS)
+	@unset DATABASE_URL REDIS_URL; exec $(BIN)/portico serve --demo $(ARGS)
 
 test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 	@$(BIN)/pytest --numprocesses 2 $(ARGS)
