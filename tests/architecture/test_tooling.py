@@ -183,7 +183,7 @@ esac
 """
 
 FAKE_PORTICO = """#!/bin/sh
-echo "$PORTICO_GRPC_PORT $*" > started
+echo "$PORTICO_GRPC_PORT $*$DATABASE_URL" > started
 trap 'echo yes > stopped; exit 0' INT TERM
 while [ "$PORTICO_GRPC_PORT" = wait ]; do sleep 0.05; done
 """
@@ -254,7 +254,8 @@ class TestMake:
             assert re.search(rf"^  make {goal} +\w", done.stdout, re.MULTILINE)
 
     def test_the_first_run_installs_and_the_second_only_starts(self, checkout: Checkout) -> None:
-        assert checkout.make("run", PORTICO_GRPC_PORT="7")[0] == 0
+        foreign = {"DATABASE_URL": "postgresql://somebody.else/project"}  # not for a demonstration
+        assert checkout.make("run", PORTICO_GRPC_PORT="7", **foreign)[0] == 0
         first = checkout.asked()
         assert "-m venv" in first
         assert "--require-hashes --requirement requirements/runtime.txt" in first
