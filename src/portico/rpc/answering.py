@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _OK = grpc.StatusCode.OK
 
-_callbacks_lock = threading.Lock()
+# Re-entrant: a call that nobody holds any more is cancelled by the garbage collector, anywhere.
+_callbacks_lock = threading.RLock()
 
 
 class Aborted(Exception):  # noqa: N818  # not an error of its own: it unwinds to the pipeline

@@ -52,11 +52,14 @@ class Exchange:
 
     def take(self) -> Any:
         """The next response; StopIteration or the call's error when there is none any more."""
-        self._wait(lambda: bool(self._responses) or self.done)
-        with self._condition:
-            if self._responses:
-                self._condition.notify_all()
-                return self._responses.popleft()
+        while True:
+            self._wait(lambda: bool(self._responses) or self.done)
+            with self._condition:
+                if self._responses:
+                    self._condition.notify_all()
+                    return self._responses.popleft()
+            if self.done:
+                break
         if self.error is not None:
             raise self.error.copy()
         raise StopIteration
@@ -193,6 +196,7 @@ class Exchange:
                 self._responses.clear()
             callbacks, self._callbacks = self._callbacks, []
             self._condition.notify_all()
+        self.call.on_headers = None
         if self._alarm is not None:
             self._alarm.cancel()
         self._under_way.discard(self)

@@ -22,25 +22,40 @@ class Threads:
     def __init__(self, most: int = MOST_THREADS) -> None:
         self._most = most
         self._running = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # see ``Answering``
 
     def start(self, *works: Callable[[], None]) -> None:
-        """Run each of ``works`` in a thread of its own, or none: then RESOURCE_EXHAUSTED is raised."""
+        """Run each of ``works`` in a thread of its own.
+
+        RESOURCE_EXHAUSTED, and none of them runs, where that would be too many; where the operating
+        system has no thread left, those that have begun must be told to end.
+        """
         with self._lock:
-            if self._running + len(works) > self._most:
-                raise StatusError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"{self._running} streams and futures are under way in this process, and no more may be",
-                )
-            self._running += len(works)
-        for work in works:
-            threading.Thread(
+            enough = self._running + len(works) <= self._most
+            if enough:
+                self._running += len(works)
+        if not enough:
+            raise _exhausted(f"{self._most} threads for streams and futures are taken")
+        for begun, work in enumerate(works):
+            thread = threading.Thread(
                 target=self._run, args=(work,), name="portico-call", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as failure:
+                self._ended(len(works) - begun)
+                raise _exhausted(str(failure)) from None
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
         finally:
-            with self._lock:
-                self._running -= 1
+            self._ended(1)
+
+    def _ended(self, threads: int) -> None:
+        with self._lock:
+            self._running -= threads
+
+
+def _exhausted(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)

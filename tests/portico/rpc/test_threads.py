@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -191,18 +192,62 @@ def test_no_thread_and_no_call_is_left_of_a_channel_that_was_closed(servicer: Se
     assert none_is_left()
 
 
-def test_a_call_leaves_no_garbage(servicer: Servicer) -> None:
+def _say_hello(stub: Any) -> None:
+    stub.SayHello(pb.SayHelloRequest(name="quick"))
+
+
+def _say_hello_in_the_future(stub: Any) -> None:
+    stub.SayHello.future(pb.SayHelloRequest(name="quick")).result()
+
+
+def _chat(stub: Any) -> None:
+    list(stub.Chat(iter([pb.ChatRequest(name="quick")] * 3)))
+
+
+@pytest.mark.parametrize("use", [_say_hello, _say_hello_in_the_future, _chat])
+def test_a_call_leaves_no_garbage(servicer: Servicer, use: Callable[[Any], None]) -> None:
     stub = stubs.GreeterServiceStub(channel(servicer))
-    request = pb.SayHelloRequest(name="quick")
-    stub.SayHello(request)
+    use(stub)
+    assert none_is_left()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(100):
-            stub.SayHello(request)
+        for _ in range(20):
+            use(stub)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while running() and time.monotonic() < until:
+            time.sleep(0.005)
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_stream_may_be_read_by_several_threads(servicer: Servicer) -> None:
+    call = stubs.GreeterServiceStub(channel(servicer)).Chat(
+        pb.ChatRequest(name="quick") for _ in range(500)
+    )
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(lambda _: sum(1 for _ in call), range(4)))
+
+    assert sum(counts) == 500
+
+
+def test_a_thread_that_cannot_start_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(2)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(StatusError) as caught:
+                threads.start(lambda: None, lambda: None)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert caught.value.message == "can't start new thread"
+
+    threads.start(lambda: None, lambda: None)
 
 
 class TestWorkers:
