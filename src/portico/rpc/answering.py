@@ -10,7 +10,7 @@ import grpc
 from portico.rpc.metadata import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from portico.rpc.metadata import Metadata
 
@@ -160,10 +160,15 @@ class Answering(grpc.ServicerContext):
     def _run_callbacks(self) -> None:
         with _callbacks_lock:
             callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            try:
-                callback()
-            except Exception:  # noqa: BLE001  # as grpcio: a servicer's clean-up cannot fail its call
-                from portico.telemetry import logs  # which asks for the current call
+        call_all(callbacks or ())
 
-                logs.logger("portico.rpc").exception("callback_failed")
+
+def call_all(callbacks: Iterable[Callable[[], object]]) -> None:
+    """Call each of them; as in grpcio, what one raises fails neither the call nor the others."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001  # see above
+            from portico.telemetry import logs  # which asks for the current call
+
+            logs.logger("portico.rpc").exception("callback_failed")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import closing
+from contextlib import closing, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from portico.errors import StatusError
+from portico.rpc.answering import call_all
 from portico.rpc.requests import BUFFERED
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from portico.context import Call
     from portico.rpc.metadata import Metadata
@@ -117,21 +118,22 @@ class Exchange:
 
     def run_single(self, invoke: Invoke, request: Any) -> None:
         """Have one response made; the thread's work."""
-        try:
+        with self._ending():
             self._put(self._receive(invoke(self.call, request)))
-        except BaseException as failure:  # noqa: BLE001  # a caller is waiting
-            self.fail(failure)
-        else:
-            self._end(None)
 
     def run_stream(self, invoke: Invoke, request: Any) -> None:
         """Have a stream of responses made; the thread's work."""
+        with self._ending(), closing(invoke(self.call, request)) as responses:
+            for response in responses:
+                if not self._put(self._receive(response)):
+                    break
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """The call ends with the block: a caller is waiting, whatever happens in it."""
         try:
-            with closing(invoke(self.call, request)) as responses:
-                for response in responses:
-                    if not self._put(self._receive(response)):
-                        break
-        except BaseException as failure:  # noqa: BLE001  # a caller is waiting
+            yield
+        except BaseException as failure:  # noqa: BLE001  # see above
             self.fail(failure)
         else:
             self._end(None)
@@ -202,11 +204,7 @@ class Exchange:
         self._under_way.discard(self)
         if error is not None:
             self.call.cancel()
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:  # noqa: BLE001  # as grpcio: a callback cannot fail the call
-                _log.exception("callback_failed", method=self.call.method)
+        call_all(callbacks)
         return True
 
 

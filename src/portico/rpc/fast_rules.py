@@ -69,7 +69,8 @@ class _Compiler:
             return None
         # Made of field names, numbers and the names below; no text of a contract gets in.
         source = f"lambda m: {' and '.join(tests) or 'True'}"
-        return eval(source, self._names)  # type: ignore[no-any-return]  # noqa: S307  # see above
+        test: Test = eval(source, self._names)  # noqa: S307  # see above
+        return test
 
     def _tests(self, field: FieldDescriptor) -> list[str]:
         rules = _rules(field.GetOptions(), "field")

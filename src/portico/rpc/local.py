@@ -7,12 +7,14 @@ while the servicer works. Messages are copied at the border unless ``share`` is 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 import grpc
 
 from portico.errors import StatusError
+from portico.rpc.answering import call_all
 from portico.rpc.local_calls import (
     LocalCallable,
     LocalStreamStream,
@@ -25,7 +27,6 @@ from portico.rpc.pipeline import compile_call
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registrar, Registry
 from portico.rpc.transfer import compile_transfer
-from portico.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     )
     from portico.rpc.registry import Endpoint
     from portico.rpc.transfer import Transfer
-
-_log = logs.logger("portico.rpc")
 
 
 class LocalChannel(grpc.Channel):
@@ -138,10 +137,7 @@ class LocalChannel(grpc.Channel):
         try_to_connect: bool = False,
     ) -> None:
         """Tell ``callback`` that the channel is READY: it always is."""
-        try:
-            callback(grpc.ChannelConnectivity.READY)
-        except Exception:  # noqa: BLE001  # as grpcio: a listener cannot fail the channel
-            _log.exception("connectivity_callback_failed")
+        call_all([partial(callback, grpc.ChannelConnectivity.READY)])
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         """Nothing is ever told again."""

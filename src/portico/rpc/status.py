@@ -44,7 +44,8 @@ def details_bin(error: StatusError) -> bytes | None:
     """The trailer's value, or None when code and message say it all."""
     if not (error.reason or error.metadata or error.violations):
         return None
-    return to_status(error).SerializeToString(deterministic=True)  # type: ignore[no-any-return]  # untyped
+    details: bytes = to_status(error).SerializeToString(deterministic=True)
+    return details
 
 
 def from_rpc_error(error: grpc.RpcError) -> StatusError:
