@@ -16,13 +16,15 @@ from portico.lab.subject import MODULE, Hop, everything_on
 from portico.lab.v1 import hop_pb2_grpc
 from portico.rpc.registry import Registry
 from portico.rpc.server import Server
+from portico.rpc.workers import Workers
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-Kind = Literal["bare", "whole"]
-"""``bare`` is grpcio's own server with the servicer and nothing else, ``whole`` the kernel's."""
+Kind = Literal["bare", "lean", "whole"]
+"""``bare`` is grpcio's own server with the servicer and nothing else, ``lean`` the same on the kernel's
+worker threads, ``whole`` the kernel's server with everything on."""
 
 THREADS = 8
 
@@ -30,8 +32,8 @@ THREADS = 8
 class ServerProcess:
     """Starts the server as a child, and stops it after the block.
 
-    ``authorization`` is the header of a user who is signed in at a ``whole`` server; a ``bare`` one
-    does not read it. The child also ends when this process does.
+    ``authorization`` is the header of a user who is signed in at a ``whole`` server; the others do
+    not read it. The child also ends when this process does.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -80,7 +82,7 @@ def serve(kind: Kind) -> None:
     """The child: say where it listens, answer questions on stdin, end with it."""
     logs.configure(level="warning")
     machine.keep_on_processor(0)
-    address, authorization, stop = {"bare": _bare, "whole": _whole}[kind]()
+    address, authorization, stop = {"bare": _bare, "lean": _lean, "whole": _whole}[kind]()
     print(json.dumps({"address": address, "authorization": authorization}), flush=True)
     for _ in sys.stdin:
         print(time.process_time(), flush=True)
@@ -88,7 +90,17 @@ def serve(kind: Kind) -> None:
 
 
 def _bare() -> tuple[str, str, Stop]:
-    server = grpc.server(ThreadPoolExecutor(THREADS))
+    return _grpcios(ThreadPoolExecutor(THREADS))
+
+
+def _lean() -> tuple[str, str, Stop]:
+    workers = Workers(THREADS)
+    workers.start()
+    return _grpcios(cast("ThreadPoolExecutor", workers))
+
+
+def _grpcios(pool: ThreadPoolExecutor) -> tuple[str, str, Stop]:
+    server = grpc.server(pool)
     hop_pb2_grpc.add_HopServiceServicer_to_server(Hop(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

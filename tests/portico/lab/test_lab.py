@@ -72,8 +72,8 @@ class TestTheLoad:
 
 class TestTheServers:
     def test_answer_the_same(self, whole: ServerProcess) -> None:
-        with ServerProcess("bare") as bare:
-            for server in (bare, whole):
+        with ServerProcess("bare") as bare, ServerProcess("lean") as lean:
+            for server in (bare, lean, whole):
                 with grpc.insecure_channel(server.address) as channel:
                     stub = hop_pb2_grpc.HopServiceStub(RemoteChannel(channel))
                     signed_in = (("authorization", server.authorization or "none"),)
@@ -134,10 +134,11 @@ def test_throughput_is_measured_against_a_bare_server(
     throughput.main(tmp_path / "throughput.json")
 
     told = json.loads((tmp_path / "throughput.json").read_text())
-    assert set(told["servers"]) == {"bare", "whole"}
+    assert set(told["servers"]) == {"bare", "lean", "whole"}
     for server in told["servers"].values():
         assert server["calls"] > 0
         assert len(server["rounds"]) == 2
         assert server["cpu_us_per_call"] > 0
-    assert told["ratio"] > 0
+    assert told["whole_over"]["bare"]["throughput"] > 0
+    assert told["whole_over"]["lean"]["processor_time"] > 0
     assert "whole over bare" in capsys.readouterr().out
