@@ -76,7 +76,7 @@ class MethodRules(_message.Message):
     """How long the answer to a call from outside may wait, in milliseconds, for the reactions in the same
     process to what the call published, and for those that follow from them, so that the caller sees their
     effects when it looks right afterwards. A convenience: the call has succeeded whether they are done or
-    not, and reactions in other processes are not waited for. 0: does not wait. At most 5,000.
+    not. Where another process delivers an event, nobody tells this one, and the whole time is waited. 0: does not wait. At most 5,000.
     """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -13,8 +13,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from portico.errors import Violation, invalid_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from google.protobuf.descriptor import Descriptor
 
     from portico.context import Call
@@ -51,19 +49,15 @@ def fill_request_id(message: Any, key: str) -> None:
         )
 
 
-def keyed(behaviour: Callable[[Any, Call], Any]) -> Callable[[Any, Call], Any]:
-    """A servicer's method whose request is named by the call's ``idempotency-key`` metadata, if any.
+def named_by_key(request: Any, call: Call) -> Any:
+    """The request, named by the call's ``idempotency-key`` metadata if there is one.
 
     The caller's message stays as it is: it may be shared.
     """
-
-    def behave(request: Any, call: Call) -> Any:
-        key = next((value for name, value in call.invocation_metadata() if name == KEY), None)
-        if key is not None:
-            named = type(request)()
-            named.CopyFrom(request)
-            fill_request_id(named, str(key))
-            request = named
-        return behaviour(request, call)
-
-    return behave
+    key = next((value for name, value in call.invocation_metadata() if name == KEY), None)
+    if key is None:
+        return request
+    twin = type(request)()
+    twin.CopyFrom(request)
+    fill_request_id(twin, str(key))
+    return twin

@@ -15,7 +15,7 @@ from portico.rpc.ended import Ended
 from portico.rpc.exchange import Exchange
 from portico.rpc.inflight import LocalRpc
 from portico.rpc.interfaces import StreamStream, StreamUnary, UnaryStream, UnaryUnary
-from portico.rpc.metadata import checked
+from portico.rpc.metadata import checked, first_of_each
 from portico.rpc.origin import origin_of, take_token
 from portico.rpc.policy import FOREVER_SECONDS
 from portico.rpc.requests import RequestStream
@@ -83,7 +83,7 @@ class LocalCallable:
         sent = () if metadata is None else checked(metadata)
         parent = current_or_none()
         if parent is None:
-            origin, deadline = origin_of(dict(sent) if sent else {}), None
+            origin, deadline = origin_of(first_of_each(sent) if sent else {}), None
         elif parent.cancelled or parent.line.cancelled:
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
         else:
@@ -96,7 +96,7 @@ class LocalCallable:
                 deadline = wanted
         call = Call(parent, origin, self._path, route.module, route.caller, deadline, sent)
         if sent:
-            take_token(call, dict(sent))
+            take_token(call, first_of_each(sent))
         return call
 
     def _begin(self, request: Any, timeout: float | None, metadata: Any) -> LocalRpc:

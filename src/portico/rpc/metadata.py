@@ -44,12 +44,9 @@ def named(metadata: Iterable[tuple[str, Any]] | None) -> tuple[Metadatum, ...]:
     return tuple(_metadatum(key, value) for key, value in metadata or ())
 
 
-def first(metadata: Metadata, key: str) -> str:
-    """The first value of ``key`` as text, or an empty string."""
-    for name, value in metadata:
-        if name == key:
-            return value if isinstance(value, str) else value.decode("ascii", "replace")
-    return ""
+def first_of_each(metadata: Metadata) -> dict[str, str | bytes]:
+    """The first value of every key: whoever adds a second one, on the way, must not outvote it."""
+    return dict(reversed(metadata))
 
 
 def _metadatum(key: str | bytes, value: str | bytes | None) -> Metadatum:

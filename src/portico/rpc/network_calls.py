@@ -9,6 +9,7 @@ import grpc
 
 from portico.context import Call
 from portico.errors import StatusError
+from portico.rpc.metadata import first_of_each
 from portico.rpc.origin import origin_of, take_token
 from portico.rpc.pipeline import compile_call
 from portico.rpc.policy import FOREVER_SECONDS
@@ -38,7 +39,7 @@ class NetworkCall(Call):
         if remaining is None or remaining > FOREVER_SECONDS:
             remaining = default_timeout_seconds
         deadline = None if remaining is None else monotonic() + remaining
-        found = dict(metadata)
+        found = first_of_each(metadata)
         super().__init__(None, origin_of(found), method, module, caller, deadline, metadata)
         self._context = context
         take_token(self, found)

@@ -17,7 +17,7 @@ from portico.context import entered, here
 from portico.errors import StatusError
 from portico.rpc.access import compile_access, compile_authentication, require_sign_in
 from portico.rpc.contract import descriptor_of
-from portico.rpc.idempotency import keyed, takes_key
+from portico.rpc.idempotency import named_by_key, takes_key
 from portico.rpc.outcome import ended_badly, log_outcome, translated
 from portico.rpc.transfer import Conformity, compile_conformity
 from portico.rpc.validation import Validation, compile_validation
@@ -46,12 +46,11 @@ def compile_call(
     validation = _validation(method)
     if method.client_streaming:
         behaviour, validation = _with_checked_requests(behaviour, validation), _NO_RULES
-    elif not caller and _takes_key(method):
-        behaviour = keyed(behaviour)
     parts = _Parts(
         behaviour,
         compile_authentication(endpoint, policy),
         compile_access(endpoint, policy, caller=caller),
+        named_by_key if not caller and _takes_key(method) else None,
         validation,
         compile_conformity(method.response_class),
         _observe(endpoint, policy, caller, transport),
@@ -81,7 +80,7 @@ def _awaiting_reactions(
 
 def _takes_key(method: Method) -> bool:
     return (
-        not method.query
+        not (method.query or method.client_streaming)
         and method.request_class is not None
         and takes_key(descriptor_of(method.request_class))
     )
@@ -96,6 +95,7 @@ class _Parts(NamedTuple):
     behaviour: Callable[..., Any]
     identify: Callable[[Call], None]
     admit: Callable[[Call], None] | None
+    name: Callable[[Any, Call], Any] | None
     validation: Validation
     conformity: Conformity
     observe: Callable[[int, float], None]
@@ -103,7 +103,7 @@ class _Parts(NamedTuple):
 
 
 def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
-    behaviour, identify, admit, validation, conformity, observe, log_calls = parts
+    behaviour, identify, admit, name, validation, conformity, observe, log_calls = parts
     is_surely_valid, check = validation
     accepted, convert = conformity
     by_sign_in = admit is require_sign_in
@@ -118,6 +118,8 @@ def _single(parts: _Parts) -> Callable[[Call, Any], Any]:
                 identify(call)
             if admit is not None and not (by_sign_in and call.origin.identity.subject):
                 admit(call)
+            if name is not None:
+                request = name(request, call)
             if not is_surely_valid(request):
                 check(request)
             line = call.line  # what follows is ``_run``, without a frame of its own
@@ -164,6 +166,8 @@ def _streaming(parts: _Parts) -> Callable[[Call, Any], Iterator[Any]]:
                 parts.identify(call)
             if parts.admit is not None:
                 parts.admit(call)
+            if parts.name is not None:
+                request = parts.name(request, call)
             if not parts.validation.is_surely_valid(request):
                 parts.validation.check(request)
             yield from _responses(parts, call, request)

@@ -55,7 +55,7 @@ class _RemoteCallable:
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
         trace = tracing.TraceParent(parent.trace_id, tracing.new_span_id(), sampled=True)
         along = (REQUEST_ID_KEY, parent.request_id), (TRACE_KEY, str(trace))
-        return self._within(timeout, parent.deadline), (*(metadata or ()), *along)
+        return self._within(timeout, parent.deadline), (*along, *(metadata or ()))
 
     def _within(self, timeout: float | None, deadline: float | None) -> float | None:
         left = None if deadline is None else deadline - monotonic()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from portico.rpc.network_calls import handlers_of
+from portico.rpc.reflecting import add_reflection
 from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
+
+# Old connections are closed in good order: their streams get the grace to end, and clients that sit behind
+# a load balancer spread anew.
+_CONNECTION_AGE_SECONDS = 15 * 60
+_CONNECTION_GRACE_SECONDS = 60
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -27,6 +32,10 @@ class Server:
     In three moves, so that a taken port is told before anything else starts: ``bind``, ``mount``,
     ``start``. ``threads`` calls run at a time; the others wait their turn until their deadline, and
     beyond ``most_calls`` in all they are refused with RESOURCE_EXHAUSTED.
+
+    grpcio gives a call its thread before the request message is there. A client that opens calls and
+    sends no message holds threads until its connection is ``_CONNECTION_AGE_SECONDS`` old, when it is
+    asked to connect anew.
     """
 
     def __init__(
@@ -45,6 +54,8 @@ class Server:
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_connection_age_ms", _CONNECTION_AGE_SECONDS * 1000),
+            ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_SECONDS * 1000),
         )
         self._workers = Workers(threads)
         self._server = grpc.server(
@@ -57,13 +68,13 @@ class Server:
     @property
     def address(self) -> str:
         """``host:port``, the real port once started."""
-        return f"{self.host}:{self.port}"
+        return _address(self.host, self.port)
 
     def bind(self) -> None:
         """Take the port, without serving yet; OSError when somebody has it."""
         _refuse_taken(self.host, self.port)
         try:
-            self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
+            self.port = self._server.add_insecure_port(self.address)
         except RuntimeError as failure:
             raise OSError(f"gRPC cannot listen on {self.address}") from failure
 
@@ -73,9 +84,7 @@ class Server:
         for service, handlers in handlers_of(registry, policy, caller).items():
             self._server.add_registered_method_handlers(service, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        add_reflection(self._server, (*self._services, health.SERVICE_NAME))
 
     def start(self) -> None:
         """Serve, and report every service healthy."""
@@ -91,6 +100,10 @@ class Server:
         self._workers.stop()
 
 
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _refuse_taken(host: str, port: int) -> None:
     """Say that a port is taken before gRPC's core complains about it in its own way, on stderr."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -100,5 +113,6 @@ def _refuse_taken(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as failure:
             raise OSError(
-                f"gRPC cannot listen on {host}:{port}: {failure.strerror}; grpc_port chooses another"
+                f"gRPC cannot listen on {_address(host, port)}: {failure.strerror};"
+                " grpc_host and grpc_port choose another"
             ) from failure

@@ -103,6 +103,8 @@ def configure(
         logging.getLogger(name).setLevel(
             least if level == "debug" else max(_output.threshold, _WARNING)
         )
+    # grpcio tells here, with a traceback, of every message that it cannot read; its sender gets an answer.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from google.protobuf.wrappers_pb2 import StringValue
+
+from portico.context import current, entered, root
+from portico.events import Relay, RelaySettings, reactions_of, reacts_to
 from portico.events.following import Following
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from portico.clock import Clock
+    from portico.data import Database
+    from portico.events import Doorbell, Events
 
 NO_TIME = 0.0
 LONG = 10.0
@@ -62,3 +74,39 @@ def test_nothing_is_kept_of_requests_that_nobody_follows() -> None:
         assert inner(NO_TIME)
     assert not following._pending
     assert not following._followers
+
+
+class Chain:
+    """Answers the first event with a second one, for the same request."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.seen: list[str] = []
+
+    @reacts_to(StringValue)
+    def on_text(self, event: StringValue, session: Connection) -> None:
+        self.seen.append(f"{event.value} for {current().request_id}")
+        if event.value == "cause":
+            self._events.publish(session, StringValue(value="effect"), aggregate_id="b")
+
+
+def test_a_running_relay_ends_the_wait_after_the_last_reaction(
+    shop: Database, events: Events, doorbell: Doorbell, clock: Clock
+) -> None:
+    chain = Chain(events)
+    relay = Relay(
+        [shop],
+        reactions_of(chain, database=shop),
+        clock=clock,
+        doorbell=doorbell,
+        settings=RelaySettings(poll_seconds=LONG),
+    )
+    relay.start()
+    try:
+        with entered(root()) as call, doorbell.following.request(call.request_id) as wait:
+            with shop.unit_of_work() as session:
+                events.publish(session, StringValue(value="cause"), aggregate_id="a")
+            assert wait(LONG)
+            assert chain.seen == [f"{text} for {call.request_id}" for text in ("cause", "effect")]
+    finally:
+        relay.stop()

@@ -84,3 +84,12 @@ def test_a_query_takes_no_key() -> None:
 def test_a_module_names_its_own_requests() -> None:
     stub = _stub(caller="subscriptions")
     assert _placed(stub, _order(request_id="step/1"), "ignored") == "step/1"
+
+
+def test_the_key_is_held_to_the_rules_of_the_name() -> None:
+    """It is filled in before validation, as a gateway does it: a contract means one thing everywhere."""
+    long = "x" * 128
+    assert _placed(_stub(), _order(), long) == long
+    with pytest.raises(StatusError) as refused:
+        _stub().PlaceOrder(rpc.PlaceOrderRequest(), metadata=(("idempotency-key", "first"),))
+    assert refused.value.reason == "SIGN_IN_REQUIRED"

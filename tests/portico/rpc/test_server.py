@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from portico.context import Identity, current, entered, root
+from portico.rpc import reflecting
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.rpc.remote import RemoteChannel
@@ -306,3 +308,48 @@ class TestARemoteChannel:
 
         with pytest.raises(ValueError, match="closed channel"):
             stubs.GreeterServiceStub(remote)
+
+
+def test_open_reflection_streams_take_no_threads_from_calls() -> None:
+    registry = Registry()
+    add: Any = stubs.add_GreeterServiceServicer_to_server
+    add(Servicer(), registry.registrar("greeter"))
+    server = Server(threads=2)
+    server.bind()
+    server.mount(registry, Policy())
+    server.start()
+    ended = threading.Event()
+
+    def asking() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="*")
+        ended.wait(10)
+
+    with grpc.insecure_channel(server.address) as channel:
+        streams = [
+            channel.stream_stream(
+                f"/{name}/ServerReflectionInfo",
+                request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+                response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+            )(asking())
+            for name in reflecting.NAMES
+        ]
+        for stream in streams:
+            names = {each.name for each in next(stream).list_services_response.service}
+            assert names >= {"examples.greeter.v1.GreeterService", *reflecting.NAMES}
+        stub = stubs.GreeterServiceStub(channel)
+        for _ in range(3):
+            stub.SayHello(pb.SayHelloRequest(name="you"), timeout=5)
+        ended.set()
+    server.stop(0)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_it_listens_on_ipv6_too() -> None:
+    server = Server(host="::1")
+    server.bind()
+    server.mount(Registry(), Policy())
+    server.start()
+    assert server.address == f"[::1]:{server.port}"
+    with grpc.insecure_channel(server.address) as channel:
+        grpc.channel_ready_future(channel).result(5)
+    server.stop(0)
