@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         5.0, gt=0, le=60, description="longest wait for a connection"
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis; without it locks and limits live in the process"
+        None, description="Redis, for what several processes will share; nothing uses it yet"
     )
     data_folder: Path = Field(
         Path(".portico"), description="where the embedded database keeps its files"
