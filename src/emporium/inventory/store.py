@@ -244,7 +244,9 @@ ON CONFLICT (request_id) WHERE request_id IS NOT NULL DO NOTHING
 
 # The parts run in the order in which they need each other: overdue, freed, net, locked, missing, held,
 # and then the writes. A level that somebody else has just changed is waited for by `locked`, which
-# sees it as it is afterwards; the rest of the statement reckons with what `locked` saw.
+# sees it as it is afterwards; the rest of the statement reckons with what `locked` saw. So whoever writes
+# a level writes both numbers: Postgres first checks a row made of the old one and what is written, and
+# with a number left over from before the wait that row may break a law that the right one keeps.
 _TAKE = """
 WITH wanted AS (
     SELECT line.product_id, line.quantity, line.position::integer AS position
@@ -288,7 +290,7 @@ WITH wanted AS (
     RETURNING old.reservation_id
 ), changed AS (
     UPDATE inventory.levels AS level
-    SET reserved = locked.reserved + net.wanted - net.freed, updated_at = :now
+    SET on_hand = locked.on_hand, reserved = locked.reserved + net.wanted - net.freed, updated_at = :now
     FROM held CROSS JOIN locked JOIN net USING (product_id) WHERE level.product_id = locked.product_id
 ), moved AS (
     INSERT INTO inventory.movements (product_id, kind, on_hand, reserved, reservation_id, moved_at)
