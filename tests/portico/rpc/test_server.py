@@ -281,6 +281,14 @@ class TestARemoteChannel:
         assert ("own", "1") in [tuple(each) for each in received.invocation_metadata()]
         assert not received.identity.signed_in
 
+    def test_keeps_the_request_id_of_the_call_it_is_made_in(
+        self, servicer: Servicer, stub: Any
+    ) -> None:
+        with entered(root()) as call:
+            stub.SayHello(pb.SayHelloRequest(), metadata=(("x-request-id", "other"),))
+
+        assert servicer.call.request_id == call.request_id
+
     def test_calls_nobody_for_a_call_that_was_cancelled(
         self, servicer: Servicer, stub: Any
     ) -> None:
