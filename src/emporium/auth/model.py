@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LEAST_PASSWORD_CHARACTERS = 8
 MOST_PASSWORD_CHARACTERS = 128
 
+_BUSY_SECONDS = 1
+
 
 class Role(StrEnum):
     """What an account may do beyond what everybody may."""
@@ -193,6 +195,15 @@ def request_id_reused(request_id: str) -> errors.StatusError:
 def credentials_invalid() -> errors.StatusError:
     """One answer for an unknown email and a wrong password."""
     return errors.unauthenticated("CREDENTIALS_INVALID", "the email or the password is wrong")
+
+
+def too_busy() -> errors.StatusError:
+    """No password is looked at now, whoever asks: one answer for every email."""
+    return errors.resource_exhausted(
+        "TOO_BUSY",
+        "too many passwords are being checked at this moment; try again",
+        retry_after_seconds=_BUSY_SECONDS,
+    )
 
 
 def refresh_token_invalid() -> errors.StatusError:

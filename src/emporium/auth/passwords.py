@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from emporium.auth import model
 from emporium.auth.settings import AuthSettings
 from portico.context import current
 from portico.errors import StatusError
@@ -25,7 +26,8 @@ _HASH_BYTES = 32
 class Passwords:
     """Makes and checks hashes, so many at a time as the settings allow: each takes its memory.
 
-    A call that waits longer than it has time raises DEADLINE_EXCEEDED.
+    A few calls more wait for their turn, each on a thread of a server, and those that have no time
+    left raise DEADLINE_EXCEEDED. Any further one raises TOO_BUSY at once, whatever it is about.
     """
 
     def __init__(self, settings: AuthSettings) -> None:
@@ -37,6 +39,9 @@ class Passwords:
             salt_len=_SALT_BYTES,
         )
         self._turns = threading.BoundedSemaphore(settings.concurrent_hashes)
+        self._places = threading.BoundedSemaphore(
+            settings.concurrent_hashes + settings.waiting_hashes
+        )
         self._nobodys = _hash_of_nothing(settings)
 
     def hash(self, password: str) -> str:
@@ -53,17 +58,30 @@ class Passwords:
             return self._argon2.verify(password, self._nobodys if known is None else known)
 
     def improved(self, password: str, known: str) -> str | None:
-        """A hash to replace ``known``, made with another cost than the settings ask for; else None."""
-        return self.hash(password) if self._argon2.check_needs_rehash(known) else None
+        """A hash to replace ``known``, made with another cost than the settings ask for; else None.
+
+        None also when there is no turn for it: the next log-in will do.
+        """
+        if not self._argon2.check_needs_rehash(known):
+            return None
+        try:
+            return self.hash(password)
+        except StatusError:
+            return None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=current().time_remaining()):
-            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if not self._places.acquire(blocking=False):
+            raise model.too_busy()
         try:
-            yield
+            if not self._turns.acquire(timeout=current().time_remaining()):
+                raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            try:
+                yield
+            finally:
+                self._turns.release()
         finally:
-            self._turns.release()
+            self._places.release()
 
 
 def _hash_of_nothing(settings: AuthSettings) -> str:

@@ -41,8 +41,10 @@ class AuthSettings(BaseModel):
         64 * 1024, ge=8, le=4 * 1024**2, description="argon2id: memory of one hash in KiB"
     )
     argon2_lanes: int = Field(4, ge=1, le=64, description="argon2id: threads of one hash")
-    concurrent_hashes: int = Field(
-        4, ge=1, le=1024, description="hashes at a time in this process; others wait their turn"
+    concurrent_hashes: int = Field(4, ge=1, le=1024, description="hashes at a time in this process")
+    # Both together leave some of the kernel's 8 threads to everybody who needs no hash.
+    waiting_hashes: int = Field(
+        2, ge=0, le=1024, description="calls that wait for a hash; further ones are refused at once"
     )
 
     @model_validator(mode="after")

@@ -85,6 +85,7 @@ class AuthServiceServicer:
         - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
         - REQUEST_ID_REUSED: the request_id has signed up another account, or this one with other content.
         - TOO_MANY_ATTEMPTS: a repeat, after too many wrong passwords for this email.
+        - TOO_BUSY: too many passwords are being hashed at this moment; nothing was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,6 +101,8 @@ class AuthServiceServicer:
         Errors:
         - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
         - TOO_MANY_ATTEMPTS: wait for retry_after_seconds; the answer is the same for an unknown email.
+        - TOO_BUSY: too many passwords are being checked at this moment; this one was not. Try again after
+        retry_after_seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,6 +32,7 @@ class AuthServiceStub:
     - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
     - REQUEST_ID_REUSED: the request_id has signed up another account, or this one with other content.
     - TOO_MANY_ATTEMPTS: a repeat, after too many wrong passwords for this email.
+    - TOO_BUSY: too many passwords are being hashed at this moment; nothing was done.
     """
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogInRequest, _auth_service_pb2.LogInResponse]
     """Gives a new pair of tokens for an email and a password. Each call opens a family of its own: logging in
@@ -43,6 +44,8 @@ class AuthServiceStub:
     Errors:
     - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
     - TOO_MANY_ATTEMPTS: wait for retry_after_seconds; the answer is the same for an unknown email.
+    - TOO_BUSY: too many passwords are being checked at this moment; this one was not. Try again after
+      retry_after_seconds.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Exchanges a refresh token for a new pair. The token given is spent by this call, so it must not be
@@ -90,6 +93,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
         - REQUEST_ID_REUSED: the request_id has signed up another account, or this one with other content.
         - TOO_MANY_ATTEMPTS: a repeat, after too many wrong passwords for this email.
+        - TOO_BUSY: too many passwords are being hashed at this moment; nothing was done.
         """
 
     @_abc_1.abstractmethod
@@ -107,6 +111,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
         - TOO_MANY_ATTEMPTS: wait for retry_after_seconds; the answer is the same for an unknown email.
+        - TOO_BUSY: too many passwords are being checked at this moment; this one was not. Try again after
+          retry_after_seconds.
         """
 
     @_abc_1.abstractmethod

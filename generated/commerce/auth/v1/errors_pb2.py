@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from portico.v1 import options_pb2 as portico_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/auth/v1/errors.proto\x12\x10\x63ommerce.auth.v1\x1a\x18portico/v1/options.proto*\xf7\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x0b\x45MAIL_TAKEN\x10\x01\x1a\x04\x90\xb2\x19\x06\x12\x1d\n\x13\x43REDENTIALS_INVALID\x10\x02\x1a\x04\x90\xb2\x19\x10\x12\x1f\n\x15REFRESH_TOKEN_INVALID\x10\x03\x1a\x04\x90\xb2\x19\x10\x12\x1e\n\x14REFRESH_TOKEN_REUSED\x10\x04\x1a\x04\x90\xb2\x19\x10\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x05\x1a\x04\x90\xb2\x19\x06\x12\x1b\n\x11TOO_MANY_ATTEMPTS\x10\x06\x1a\x04\x90\xb2\x19\x08\x12\x19\n\x0fPASSWORD_LENGTH\x10\x07\x1a\x04\x90\xb2\x19\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/auth/v1/errors.proto\x12\x10\x63ommerce.auth.v1\x1a\x18portico/v1/options.proto*\x8b\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x0b\x45MAIL_TAKEN\x10\x01\x1a\x04\x90\xb2\x19\x06\x12\x1d\n\x13\x43REDENTIALS_INVALID\x10\x02\x1a\x04\x90\xb2\x19\x10\x12\x1f\n\x15REFRESH_TOKEN_INVALID\x10\x03\x1a\x04\x90\xb2\x19\x10\x12\x1e\n\x14REFRESH_TOKEN_REUSED\x10\x04\x1a\x04\x90\xb2\x19\x10\x12\x1b\n\x11REQUEST_ID_REUSED\x10\x05\x1a\x04\x90\xb2\x19\x06\x12\x1b\n\x11TOO_MANY_ATTEMPTS\x10\x06\x1a\x04\x90\xb2\x19\x08\x12\x19\n\x0fPASSWORD_LENGTH\x10\x07\x1a\x04\x90\xb2\x19\x03\x12\x12\n\x08TOO_BUSY\x10\x08\x1a\x04\x90\xb2\x19\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["TOO_MANY_ATTEMPTS"]._serialized_options = b'\220\262\031\010'
   _globals['_ERRORREASON'].values_by_name["PASSWORD_LENGTH"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["PASSWORD_LENGTH"]._serialized_options = b'\220\262\031\003'
+  _globals['_ERRORREASON'].values_by_name["TOO_BUSY"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["TOO_BUSY"]._serialized_options = b'\220\262\031\010'
   _globals['_ERRORREASON']._serialized_start=78
-  _globals['_ERRORREASON']._serialized_end=325
+  _globals['_ERRORREASON']._serialized_end=345
 # @@protoc_insertion_point(module_scope)

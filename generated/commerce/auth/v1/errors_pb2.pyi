@@ -42,6 +42,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """In its Unicode normal form NFKC, the one that is hashed, the password is shorter than 8 characters or
     longer than 128. The violation names the field. Metadata: none.
     """
+    TOO_BUSY: _ErrorReason.ValueType  # 8
+    """So many passwords are being checked that this one was not looked at; it does not count as an attempt.
+    Depends on nothing in the request. Metadata: {"retry_after_seconds": "1"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why auth refused, as the reason of a google.rpc.ErrorInfo. Messages may change, reasons do not."""
@@ -65,5 +69,9 @@ TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 6
 PASSWORD_LENGTH: ErrorReason.ValueType  # 7
 """In its Unicode normal form NFKC, the one that is hashed, the password is shorter than 8 characters or
 longer than 128. The violation names the field. Metadata: none.
+"""
+TOO_BUSY: ErrorReason.ValueType  # 8
+"""So many passwords are being checked that this one was not looked at; it does not count as an attempt.
+Depends on nothing in the request. Metadata: {"retry_after_seconds": "1"}.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
