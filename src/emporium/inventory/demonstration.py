@@ -31,15 +31,16 @@ class Demonstration:
         self._stockroom = stockroom
 
     def load(self) -> None:
-        """Book what has not been booked yet."""
-        with self._database.unit_of_work() as session:
-            for product_id, pieces in PIECES.items():
-                self._stockroom.adjust(
-                    session,
-                    Adjustment(
-                        product_id=product_id,
-                        delta=pieces,
-                        note="demonstration",
-                        request_id=f"demonstration/{product_id}",
-                    ),
-                )
+        """Book what has not been booked yet, each in a transaction of its own.
+
+        One for all would have the levels in this order while buyers, in another process, take them in theirs.
+        """
+        for product_id, pieces in PIECES.items():
+            adjustment = Adjustment(
+                product_id=product_id,
+                delta=pieces,
+                note="demonstration",
+                request_id=f"demonstration/{product_id}",
+            )
+            with self._database.unit_of_work() as session:
+                self._stockroom.adjust(session, adjustment)

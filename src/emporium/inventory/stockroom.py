@@ -34,13 +34,13 @@ class Stockroom:
         Raises STOCK_TOO_LOW, STOCK_TOO_HIGH or REQUEST_ID_REUSED.
         """
         now = self._clock.now()
+        found = store.lock_level(session, adjustment.product_id, now=now)
         if not store.log_adjustment(session, adjustment, now=now):
             first = store.logged_adjustment(session, adjustment.request_id)
             model.check_same_adjustment(first, adjustment)
-            return store.existing_level(session, adjustment.product_id)
+            return found
         level = store.adjust(session, adjustment, now=now)
         if level is None:
-            found = store.existing_level(session, adjustment.product_id)
             raise model.refused(adjustment, found)
         self._events.publish(
             session, wire.adjusted(adjustment, level), aggregate_id=level.product_id

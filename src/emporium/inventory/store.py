@@ -2,7 +2,9 @@
 
 Whoever changes levels locks first the reservations that end, in the order of their id, then the levels
 in the order of theirs. Whoever has levels waits for no reservation, and whoever has one reservation of
-its own waits for no other. So none wait for each other in a circle.
+its own waits for no other. Who adjusts has one level, and may then wait for whoever came with the same
+request_id, who has got its level already. So none wait for each other in a circle, as long as a
+transaction adjusts one level and does nothing else to levels.
 """
 
 from __future__ import annotations
@@ -97,13 +99,20 @@ def level(session: Connection, product_id: str) -> Level | None:
     return None if row is None else _level(row)
 
 
-def existing_level(session: Connection, product_id: str) -> Level:
-    """The stock of a product that is known to have one."""
-    return _level(session.execute(select(levels).where(levels.c.product_id == product_id)).one())
+def lock_level(session: Connection, product_id: str, *, now: datetime) -> Level:
+    """The stock of a product, opened at zero if there is none; nobody else can change it until the end.
+
+    To be had before anything that refers to the level is written: the foreign key would take a weaker
+    lock, and who then asks for this one too may wait for somebody who waits for it.
+    """
+    wanted = select(levels).where(levels.c.product_id == product_id).with_for_update(key_share=True)
+    while (row := session.execute(wanted).one_or_none()) is None:
+        session.execute(_OPEN_LEVEL, {"product_id": product_id, "now": now})
+    return _level(row)
 
 
 def log_adjustment(session: Connection, adjustment: Adjustment, *, now: datetime) -> bool:
-    """Log the movement, and open the product's level at zero if there is none.
+    """Log the movement of a locked level.
 
     False when the request_id was logged before; of two at the same moment the second waits for the first.
     """
@@ -129,7 +138,10 @@ def logged_adjustment(session: Connection, request_id: str) -> Adjustment:
 
 
 def adjust(session: Connection, adjustment: Adjustment, *, now: datetime) -> Level | None:
-    """Change what is on hand; None, and no change, where it would go below what is reserved or too high."""
+    """Change what is on hand; None, and no change, where it would go below what is reserved or too high.
+
+    The level is locked already: otherwise this would judge by what it was before the wait.
+    """
     after = levels.c.on_hand + adjustment.delta
     change = (
         update(levels)
@@ -232,11 +244,12 @@ def _reservation(row: Row[Any]) -> Reservation:
     )
 
 
+_OPEN_LEVEL = text("""
+INSERT INTO inventory.levels (product_id, on_hand, reserved, updated_at) VALUES (:product_id, 0, 0, :now)
+ON CONFLICT (product_id) DO NOTHING
+""")
+
 _LOG_ADJUSTMENT = text("""
-WITH opened AS (
-    INSERT INTO inventory.levels (product_id, on_hand, reserved, updated_at)
-    VALUES (:product_id, 0, 0, :now)
-    ON CONFLICT (product_id) DO NOTHING)
 INSERT INTO inventory.movements (product_id, kind, on_hand, reserved, request_id, note, moved_at)
 VALUES (:product_id, 'ADJUSTED', :delta, 0, :request_id, :note, :now)
 ON CONFLICT (request_id) WHERE request_id IS NOT NULL DO NOTHING

@@ -63,6 +63,20 @@ def test_a_delivery_booked_8_times_at_once_arrives_once(stockroom: Any) -> None:
     assert stockroom.numbers(product) == (5, 0)
 
 
+def test_one_request_id_for_two_products_at_once_books_one_and_leaves_nothing_of_the_other(
+    stockroom: Any,
+) -> None:
+    for _ in range(10):
+        products, key = [stockroom.new_id("prod") for _ in range(2)], stockroom.new_id("delivery")
+
+        def book(number: int, products: list[str] = products, key: str = key) -> str:
+            return str(stockroom.adjust(products[number % 2], 5, request_id=key).on_hand)
+
+        assert at_once(4, book) == {"5": 2, "REQUEST_ID_REUSED": 2}
+        stocked = "SELECT on_hand FROM inventory.levels WHERE product_id = ANY(:products)"
+        assert stockroom.query(stocked, products=products) == [(5,)]
+
+
 def test_commit_and_release_of_one_reservation_do_not_both_win(stockroom: Any) -> None:
     for _ in range(10):
         product = stockroom.stocked(4)
@@ -123,6 +137,22 @@ def test_a_storm_of_crossing_lines_neither_deadlocks_nor_loses_a_piece(
     answers = at_once(24, storm)
     # A commit may find its expired pieces gone.
     assert set(answers) <= {"done", "INSUFFICIENT_STOCK"}
+    check_laws(stockroom)
+
+
+def test_a_storm_of_holds_deliveries_and_releases_does_not_deadlock(stockroom: Any) -> None:
+    """A delivery changes one level, the others several, and all of them the same few."""
+    products = [stockroom.stocked(1_000) for _ in range(4)]
+
+    def storm(number: int) -> str:
+        random = Random(number)
+        for _ in range(12):
+            stockroom.adjust(random.choice(products), random.choice([5, 2, -1]))
+            lines = {product: random.randint(1, 3) for product in random.sample(products, 3)}
+            stockroom.release(stockroom.held(lines))
+        return "done"
+
+    assert at_once(24, storm) == {"done": 24}
     check_laws(stockroom)
 
 

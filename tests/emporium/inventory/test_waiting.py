@@ -102,6 +102,10 @@ def loss(session: Connection, shop: Shop) -> None:
     shop.adjust(session, -2)
 
 
+def greater_loss(session: Connection, shop: Shop) -> None:
+    shop.adjust(session, -6)
+
+
 def hold(session: Connection, shop: Shop) -> None:
     shop.hold(session, 2)
 
@@ -148,6 +152,7 @@ FIRST: dict[Act, tuple[int, int]] = {
 SECOND: dict[Act, tuple[int, int]] = {
     delivery: (5, 0),
     loss: (-2, 0),
+    greater_loss: (-6, 0),
     hold: (0, 2),
     hold_more_than_there_was: (0, 4),
     commit: (-2, -2),
@@ -159,6 +164,7 @@ SECOND: dict[Act, tuple[int, int]] = {
 
 REFUSALS: dict[Act, str] = {
     loss: "STOCK_TOO_LOW",
+    greater_loss: "STOCK_TOO_LOW",
     hold: "INSUFFICIENT_STOCK",
     hold_more_than_there_was: "INSUFFICIENT_STOCK",
     commit_expired: "INSUFFICIENT_STOCK",
