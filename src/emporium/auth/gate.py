@@ -15,10 +15,11 @@ from portico.data import Database
 
 
 class Gate:
-    """Checks passwords and counts the wrong ones, by email, whether or not it has an account.
+    """Checks passwords and counts the attempts, by email, whether or not it has an account.
 
-    Somebody who guesses at many doors at once gets no more guesses than one by one: a right
-    password counts only if, when it comes to the commit, the wrong ones are not too many.
+    An attempt is counted before the password is looked at, and forgotten with those before it when
+    it was right. So guesses at the same moment are no more than guesses one by one, and one that is
+    refused tells nothing, since nobody looked at it.
     """
 
     def __init__(
@@ -33,25 +34,29 @@ class Gate:
     def opens(self, account: model.Account | None, *, email: str, password: str) -> bool:
         """Whether the password is the account's; None, for no account, is as much work and False.
 
-        Raises TOO_MANY_ATTEMPTS, for either. True is not the end: ``passed`` has to agree.
+        Raises TOO_MANY_ATTEMPTS or TOO_BUSY, for either, without having looked at the password.
+        Whoever is let in has ``passed``; until that is said the attempt counts as a wrong one.
         """
-        with self._database.reading() as session:
-            self._check(failures.read(session, model.email_digest(email)))
+        digest = model.email_digest(email)
         known = None if account is None else account.password_hash
-        if self._passwords.matches(password, known):
-            return True
-        now = self._clock.now()
-        with self._database.unit_of_work() as session:
-            failures.count(session, model.email_digest(email), now=now, until=now + self._memory)
-        return False
+        self._refuse_locked(digest)
+        with self._passwords.turn():  # first, so that who is too many here has not used up a guess
+            self._count(digest)
+            return self._passwords.matches(password, known)
 
     def passed(self, session: Connection, *, email: str) -> None:
-        """Forget the wrong passwords before the right one, or raise TOO_MANY_ATTEMPTS."""
-        digest = model.email_digest(email)
-        before = failures.lock(session, digest)
-        self._check(before)
-        if before is not None:
-            failures.forget(session, digest)
+        """Forget this attempt and all before it: the password was right."""
+        failures.forget(session, model.email_digest(email))
 
-    def _check(self, found: model.Failures | None) -> None:
-        model.check_unlocked(found, most=self._most, now=self._clock.now())
+    def _refuse_locked(self, digest: bytes) -> None:
+        """Send away, before they stand in line, those of whom it is known already."""
+        with self._database.reading() as session:
+            before = failures.read(session, digest)
+        model.check_unlocked(before, most=self._most, now=self._clock.now())
+
+    def _count(self, digest: bytes) -> None:
+        now = self._clock.now()
+        with self._database.unit_of_work() as session:
+            before = failures.count(session, digest, now=now, until=now + self._memory)
+            # Raised in here, it takes the count back.
+            model.check_unlocked(before, most=self._most, now=now)

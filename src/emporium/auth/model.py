@@ -112,14 +112,14 @@ def check_length(password: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Wrong passwords in a row for one email, forgotten at ``until``."""
+    """Attempts in a row for one email, none of them right so far, forgotten at ``until``."""
 
     count: int
     until: datetime
 
 
 def check_unlocked(failures: Failures | None, *, most: int, now: datetime) -> None:
-    """Raise TOO_MANY_ATTEMPTS after ``most`` wrong passwords, until they are forgotten."""
+    """Raise TOO_MANY_ATTEMPTS after ``most`` attempts, until they are forgotten."""
     if failures is None or failures.count < most or failures.until <= now:
         return
     raise errors.resource_exhausted(

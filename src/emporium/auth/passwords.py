@@ -46,16 +46,15 @@ class Passwords:
 
     def hash(self, password: str) -> str:
         """A new hash, with its salt and cost written in it."""
-        with self._turn():
+        with self.turn():
             return self._argon2.hash(password)
 
     def matches(self, password: str, known: str | None) -> bool:
-        """Whether ``known`` is a hash of the password.
+        """Whether ``known`` is a hash of the password; the caller has a ``turn``.
 
         None stands for an account that does not exist: False, after the same work as for one that does.
         """
-        with self._turn():
-            return self._argon2.verify(password, self._nobodys if known is None else known)
+        return self._argon2.verify(password, self._nobodys if known is None else known)
 
     def improved(self, password: str, known: str) -> str | None:
         """A hash to replace ``known``, made with another cost than the settings ask for; else None.
@@ -70,7 +69,8 @@ class Passwords:
             return None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
+        """Time to check one password. It is apart from the check for those who count their guesses."""
         if not self._places.acquire(blocking=False):
             raise model.too_busy()
         try:

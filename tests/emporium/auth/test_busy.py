@@ -53,7 +53,7 @@ def test_a_crowd_that_logs_in_is_refused_at_once_and_everybody_else_is_served(
     refused = len(attempts) - cheap.waiting_hashes
     with ThreadPoolExecutor(len(attempts)) as crowd, ExitStack() as turns:
         for _ in range(cheap.concurrent_hashes):
-            turns.enter_context(passwords._turn())
+            turns.enter_context(passwords.turn())
         answers = [crowd.submit(told, stub, *attempt) for attempt in attempts]
         ended = islice(as_completed(answers, timeout=PATIENCE_SECONDS), refused)
         early = [answer.result() for answer in ended]

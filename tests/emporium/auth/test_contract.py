@@ -145,14 +145,14 @@ def test_a_request_id_is_no_way_to_guess_a_password(client: Client) -> None:
 
 def test_of_equal_requests_at_once_all_get_the_same_account(client: Client) -> None:
     request = client.request(request_id=f"e-{client.number}")
-    start = threading.Barrier(6)
+    start = threading.Barrier(4)  # one makes it, and the others may show their password at once
 
     def attempt(_: int) -> str:
         start.wait()
         return client.auth.Register(request).user_id
 
-    with ThreadPoolExecutor(6) as pool:
-        assert len(set(pool.map(attempt, range(6)))) == 1
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(attempt, range(4)))) == 1
 
 
 def test_of_equal_requests_without_an_id_at_once_one_makes_the_account(client: Client) -> None:

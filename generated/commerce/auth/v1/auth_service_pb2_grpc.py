@@ -96,7 +96,8 @@ class AuthServiceServicer:
         on one device leaves the others alone.
 
         Wrong passwords are counted by email, known or not. After too many nobody logs in with that email for a
-        while, not even with the right password; tokens given before go on working.
+        while, not even with the right password; tokens given before go on working. An attempt counts from its
+        start until its password turns out right, so that guessing many at once is of no use.
 
         Errors:
         - CREDENTIALS_INVALID: unknown email or wrong password; answer and time are the same for both.
