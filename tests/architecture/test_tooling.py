@@ -166,6 +166,13 @@ class TestCompose:
         assert settings.postgres_url() is not None
         assert settings.redis_url is not None
 
+    def test_app_and_worker_differ_only_in_where_the_app_listens(self) -> None:
+        """A worker that lacks the demonstration does not know the payment methods of its orders."""
+        app, worker = (self.services()[name]["environment"] for name in ("app", "worker"))
+        assert worker["PORTICO_DEMO"] == "true"
+        listening = {"PORTICO_GRPC_HOST": "0.0.0.0", "PORTICO_HTTP_HOST": "0.0.0.0"}  # noqa: S104  # in a container
+        assert app == worker | listening
+
     def test_published_passwords_are_reachable_from_this_machine_only(self) -> None:
         services = self.services()
         assert all(port.startswith("127.0.0.1:") for port in services["app"]["ports"])

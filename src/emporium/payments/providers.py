@@ -23,7 +23,7 @@ METHODS: Mapping[str, Outcome | None] = {
 
 
 class ProviderDown(Exception):  # noqa: N818  # the name of a state, not of a fault of ours
-    """The provider did not take the request in; another one may be asked.
+    """The provider did not take the request in, now; another one may be asked, or the same one later.
 
     A provider that may have taken it in must raise anything else: then the same one is asked again.
     """
@@ -64,9 +64,15 @@ class SimulatedProvider:
         return payment_method in self.methods
 
     def charge(self, payment: Payment) -> Outcome | None:
-        """What the method stands for."""
+        """What the method stands for.
+
+        Unknown here, it is known to the process that opened the payment: nothing was taken and nothing
+        declined, so that one, or this one when it is set up alike, is to ask again.
+        """
         self._answer()
-        return self.methods.get(payment.payment_method, Outcome.FAILED)
+        if not self.knows(payment.payment_method):
+            raise ProviderDown(f"{self.name} does not know the payment method in this process")
+        return self.methods[payment.payment_method]
 
     def void(self, payment: Payment) -> None:
         """Nothing to do."""
@@ -78,7 +84,7 @@ class SimulatedProvider:
 
     def _answer(self) -> None:
         if self.is_down:
-            raise ProviderDown(self.name)
+            raise ProviderDown(f"{self.name} does not answer")
 
 
 class Providers:

@@ -60,6 +60,7 @@ class ProviderReactions:
         route = self._providers.route(payment.payment_id, payment.payment_method)
         candidates = [self._providers.named(payment.provider)]
         candidates += [provider for provider in route if provider.name != payment.provider]
+        reasons: list[str] = []
         for provider in candidates:
             if provider.name != payment.provider:
                 if not self._reroute(payment, provider):
@@ -67,13 +68,15 @@ class ProviderReactions:
                 payment = self._payment(payment.payment_id)
             try:
                 return provider.charge(payment)
-            except ProviderDown:
+            except ProviderDown as down:
+                reasons.append(str(down))
                 _log.warning(
-                    "a payment provider is down",
+                    "a payment provider took no charge",
                     provider=provider.name,
                     payment_id=payment.payment_id,
+                    why=str(down),
                 )
-        raise ProviderDown(", ".join(provider.name for provider in candidates))
+        raise ProviderDown("; ".join(reasons))
 
     def _reroute(self, payment: Payment, provider: Provider) -> bool:
         """Note the other provider before it is asked: its webhook may come before its answer."""

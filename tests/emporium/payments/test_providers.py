@@ -98,6 +98,30 @@ class TestFailover:
         reactions.on_requested(event)
         assert till.status(payment.payment_id) == "SUCCEEDED"
 
+    def test_tries_again_later_where_the_method_is_unknown(self, till: Any) -> None:
+        """It is known to the process that opened the payment: this one has no right to decline it."""
+        for method in ("pm_instant", "pm_declined", "pm_visa_9832"):
+            payment = till.charge(payment_method=method)
+            event = requested(till, payment.payment_id)
+            without_demonstration = till.reactions(Providers(settings=PaymentsSettings()))
+            for _ in range(2):
+                with pytest.raises(ProviderDown, match="does not know the payment method"):
+                    without_demonstration.on_requested(event)
+            assert till.get(payment.payment_id) == payment
+        till.reactions(Providers(settings=SIMULATED)).on_requested(event)
+        assert till.get(payment.payment_id) == payment
+        till.hear(payment)
+        assert till.status(payment.payment_id) == "SUCCEEDED"
+
+    def test_takes_no_answer_for_an_unknown_method_of_a_payment_that_has_ended(
+        self, till: Any
+    ) -> None:
+        payment = till.charge(payment_method="pm_instant")
+        event = requested(till, payment.payment_id)
+        till.void(payment.payment_id)
+        till.reactions(Providers(settings=PaymentsSettings())).on_requested(event)
+        assert till.status(payment.payment_id) == "VOIDED"
+
     def test_asks_the_same_provider_again_when_nobody_knows_whether_it_heard(
         self, till: Any
     ) -> None:
