@@ -10,6 +10,7 @@ from emporium.auth import model, wire
 from emporium.auth.gate import Gate
 from emporium.auth.model import Account, Applicant, Role, SignUp
 from emporium.auth.passwords import Passwords
+from emporium.auth.published import PublishedAccounts
 from emporium.auth.signing import SigningKeys
 from emporium.auth.store import accounts
 from emporium.auth.tokens import Tokens
@@ -31,6 +32,7 @@ class AuthService(AuthServiceServicer):
         gate: Gate,
         tokens: Tokens,
         keys: SigningKeys,
+        published: PublishedAccounts,
         sign_up: SignUpWorkflow,
     ) -> None:
         self._database = database
@@ -39,6 +41,7 @@ class AuthService(AuthServiceServicer):
         self._gate = gate
         self._tokens = tokens
         self._keys = keys
+        self._published = published
         self._sign_up = sign_up
 
     def Register(
@@ -54,8 +57,7 @@ class AuthService(AuthServiceServicer):
         self, request: messages.LogInRequest, context: grpc.ServicerContext
     ) -> messages.LogInResponse:
         email, password = wire.log_in(request)
-        with self._database.reading() as session:
-            account = accounts.of_email(session, email)
+        account = self._account_of(email)
         if not self._gate.opens(account, email=email, password=password) or account is None:
             raise model.credentials_invalid()
         better_hash = self._passwords.improved(password, account.password_hash)
@@ -80,6 +82,12 @@ class AuthService(AuthServiceServicer):
         self, request: messages.GetJwksRequest, context: grpc.ServicerContext
     ) -> messages.GetJwksResponse:
         return wire.jwks(self._keys.public())
+
+    def _account_of(self, email: str) -> Account | None:
+        with self._database.reading() as session:
+            account = accounts.of_email(session, email)
+        kept_out = account is not None and self._published.keep_out(account.user_id)
+        return None if kept_out else account
 
     def _registered_before(self, applicant: Applicant) -> Account | None:
         """The account that the same request has made already; its password must be shown again."""

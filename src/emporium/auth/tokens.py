@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from emporium.auth import model
 from emporium.auth.model import Account, TokenPair, Verdict
+from emporium.auth.published import PublishedAccounts
 from emporium.auth.settings import AuthSettings
 from emporium.auth.signing import SigningKeys
 from emporium.auth.store import families
@@ -32,12 +33,14 @@ class Tokens:
         clock: Clock,
         ids: Ids,
         keys: SigningKeys,
+        published: PublishedAccounts,
         settings: AuthSettings,
     ) -> None:
         self._database = database
         self._clock = clock
         self._ids = ids
         self._keys = keys
+        self._published = published
         self._lifetime = timedelta(seconds=settings.refresh_lifetime_seconds)
 
     def open_family(self, session: Connection, account: Account) -> TokenPair:
@@ -56,6 +59,8 @@ class Tokens:
         now = self._clock.now()
         with self._database.unit_of_work() as session:
             token = families.lock_token(session, model.token_digest(refresh_token))
+            if token is not None and self._published.keep_out(token.user_id):
+                token = None
             verdict = model.judge(token, now=now)
             if token is not None and verdict is Verdict.GOOD:
                 families.spend(session, token, now=now, expires_at=now + self._lifetime)

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from emporium.auth.model import Account, SignUp
+from emporium.auth.published import PublishedAccounts
 from emporium.auth.settings import AuthSettings
 from emporium.auth.signing import SigningKeys
 from emporium.auth.store import accounts
@@ -37,6 +38,7 @@ class Desk:
             clock=self.clock,
             ids=Ids(clock=self.clock),
             keys=SigningKeys(database=database, clock=self.clock, settings=chosen),
+            published=PublishedAccounts(),
             settings=chosen,
         )
         self.account = self._account()
