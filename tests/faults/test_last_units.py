@@ -33,7 +33,7 @@ class Rush:
         product = admin.send("POST", "/api/v1/products", {"title": "The last", "price": price})
         product_id = product.json["productId"]
         admin.send("POST", f"/api/v1/inventory/{product_id}:adjust", {"delta": pieces})
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(4) as pool:  # more at once than can be hashed are refused
             names = [f"buyer-{number}" for number in range(BUYERS)]
             buyers = list(pool.map(lambda name: Shopper.sign_up(program.rest, name), names))
         return Rush(program, product_id, buyers, [new_key() for _ in buyers])
