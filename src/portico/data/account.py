@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +25,6 @@ class Account:
     def is_other(self) -> bool:
         """Whether a process must change its user to become this one."""
         return self.uid != os.geteuid()
-
-    def spawn_options(self) -> dict[str, Any]:
-        """Keyword arguments for ``subprocess``: become this user, in no group but its own."""
-        if not self.is_other:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def owns(self, path: Path) -> None:
         """Give ``path`` to this user; nothing to do when it is the one who runs."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portico.data.launcher import launched
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -75,15 +77,13 @@ def _numeric(path: Path) -> int:
 
 
 def _major_of(folder: Path, account: Account) -> int:
-    command = [str(folder / "postgres"), "--version"]
     answer = subprocess.run(
-        command,
+        launched([folder / "postgres", "--version"], account=account),
         capture_output=True,
         text=True,
         check=True,
         cwd="/",
         env={},
-        **account.spawn_options(),
     )
     return int(answer.stdout.split()[-1].partition(".")[0].partition("beta")[0].partition("rc")[0])
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from portico.data.launcher import launched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+    from portico.data.account import Account
+
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -31,10 +32,10 @@ class Child:
         name: str,
         log: Path,
         farewell: signal.Signals,
+        account: Account | None = None,
         on_exit: Callable[[int], None] = lambda _: None,
-        spawn_options: dict[str, Any] | None = None,
     ) -> None:
-        """Start ``command``; its output is appended to ``log``.
+        """Start ``command``, as ``account`` if one is given; its output is appended to ``log``.
 
         ``on_exit`` gets the exit code when it ends before :meth:`stop` was called.
         """
@@ -42,7 +43,7 @@ class Child:
         self._log = log
         self._farewell = farewell
         self._on_exit = on_exit
-        self._spawn_options = spawn_options or {}
+        self._account = account
         self._stopping = False
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes]
@@ -80,15 +81,13 @@ class Child:
             # The folder may be another user's: nobody shall lead root's writing elsewhere by a link.
             with open(os.open(self._log, _APPEND, 0o640), "ab") as log:  # noqa: PTH123
                 self._process = subprocess.Popen(
-                    self._command,
+                    launched(self._command, account=self._account, farewell=self._farewell),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd="/",
                     env={"LC_ALL": "C", "TZ": "UTC"},
                     start_new_session=True,
-                    preexec_fn=_end_with_parent(self._farewell),  # noqa: PLW1509  # two system calls, no lock
-                    **self._spawn_options,
                 )
         except BaseException as failure:  # noqa: BLE001  # it is raised where the child was asked for
             self._failure = failure
@@ -98,18 +97,3 @@ class Child:
         code = self._process.wait()
         if not self._stopping:
             self._on_exit(code)
-
-
-def _end_with_parent(farewell: signal.Signals) -> Callable[[], None] | None:
-    """What the child does between fork and exec, after it has changed its user (which would undo it)."""
-    if sys.platform != "linux":
-        return None  # a server left behind is found and stopped by the next start
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask_the_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the kernel was asked
-            os._exit(1)
-
-    return ask_the_kernel

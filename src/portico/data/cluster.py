@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from portico.data.launcher import launched
+
 if TYPE_CHECKING:
     from portico.data.binaries import Binaries
     from portico.data.home import Home
@@ -24,24 +26,24 @@ def make_cluster(home: Home, binaries: Binaries, *, sync: bool) -> None:
     unfinished = home.folder / "data.unfinished"
     if unfinished.exists():
         shutil.rmtree(unfinished)
+    command = [
+        str(binaries.folder / "initdb"),
+        f"--pgdata={unfinished}",
+        f"--username={SUPERUSER}",
+        "--auth=trust",  # whoever gets through the socket's folder
+        "--encoding=UTF8",
+        "--data-checksums",
+        "--no-instructions",
+        *([] if sync else ["--no-sync"]),
+        *_locale(binaries.major),
+    ]
     made = subprocess.run(
-        [
-            str(binaries.folder / "initdb"),
-            f"--pgdata={unfinished}",
-            f"--username={SUPERUSER}",
-            "--auth=trust",  # whoever gets through the socket's folder
-            "--encoding=UTF8",
-            "--data-checksums",
-            "--no-instructions",
-            *([] if sync else ["--no-sync"]),
-            *_locale(binaries.major),
-        ],
+        launched(command, account=home.account),
         capture_output=True,
         text=True,
         cwd="/",
         env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath},
         check=False,
-        **home.account.spawn_options(),
     )
     if made.returncode != 0:
         raise RuntimeError(f"initdb failed in {home.folder}:\n{made.stdout}{made.stderr}")

@@ -133,10 +133,10 @@ class EmbeddedPostgres:
             name="portico-postgres",
             log=home.log,
             farewell=signal.SIGINT,  # Postgres's fast shutdown
+            account=home.account,
             on_exit=lambda code: _log.error(
                 "Postgres ended by itself (exit %d): see %s", code, home.log
             ),
-            spawn_options=home.account.spawn_options(),
         )
         self._await_readiness(home, self._child)
 
