@@ -1,4 +1,4 @@
-"""The command line: ``portico serve``, ``worker``, ``migrate``, ``check``, ``settings``, ``routes``, ``lab``."""
+"""The command line: ``portico serve``, ``worker``, ``migrate``, ``check`` and the rest; ``portico --help`` lists them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portico.app import Application
+from portico.data import migrations
 from portico.data.folder_lock import FolderInUseError
 from portico.data.migrations import MigrationError
 from portico.module import ModuleError
@@ -93,6 +94,15 @@ def migrate(app: AppOption = None) -> None:
     done = Program(application, settings, serve=False).migrate()
     for line in done or ["up to date"]:
         print(line)
+
+
+@cli.command()
+def migration(module: str, message: str, app: AppOption = None) -> None:
+    """Write the next, empty migration of MODULE, named after MESSAGE, and print where it is."""
+    application = load_application(app or find_app())
+    if module not in {each.name for each in application.modules if each.owns_data}:
+        raise SettingsError(f"{application.name} has no module {module} that owns data")
+    print(migrations.new(module, message, folder=application.migrations))
 
 
 @cli.command()

@@ -66,7 +66,6 @@ class Storage:
         self._doorbell = Doorbell()
         self._stack = ExitStack()
         self._databases: dict[str, Database] = {}
-        self._relay: Relay | None = None
 
     def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.

@@ -30,7 +30,18 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "serve", "worker", "migrate", "check", "settings", "routes", "lab hop", "lab throughput"],
+    [
+        "",
+        "serve",
+        "worker",
+        "migrate",
+        "migration",
+        "check",
+        "settings",
+        "routes",
+        "lab hop",
+        "lab throughput",
+    ],
 )
 def test_every_command_explains_itself(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -160,6 +171,24 @@ def test_an_application_without_data_has_nothing_to_migrate_and_starts_no_databa
     assert _run(monkeypatch, "migrate", "--app", "planted_bare:bare") == 0
     assert capsys.readouterr().out == "up to date\n"
     assert not (tmp_path / ".portico").exists()
+
+
+def test_a_migration_is_begun_for_a_module_that_owns_data_and_for_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = (
+        "from portico import Application, Module\n"
+        "shop = Application(name='shop', modules=[Module(name='stock', owns_data=True)])\n"
+    )
+    (tmp_path / "planted_shop.py").write_text(source)
+    command = "migration", "stock", "First tables", "--app", "planted_shop:shop"
+    assert _run(monkeypatch, *command) == 0
+    written = Path(capsys.readouterr().out.strip())
+    assert written == Path("migrations/stock/versions/0001_first_tables.py")
+    assert "def upgrade()" in written.read_text()
+
+    assert _run(monkeypatch, "migration", "moon", "None", "--app", "planted_shop:shop") == 1
+    assert "shop has no module moon that owns data" in capsys.readouterr().err
 
 
 def test_the_version_is_told(

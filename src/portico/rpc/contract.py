@@ -46,7 +46,6 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     query: bool = False
-    idempotent: bool = False
     access: Access | None = None
     roles: frozenset[str] = frozenset()
     await_reactions_seconds: float = 0.0
@@ -78,7 +77,6 @@ def describe(path: str, handler: Handler) -> Method:
         client_streaming=found.client_streaming,
         server_streaming=found.server_streaming,
         query=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
-        idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         access=Access.__members__.get(options_pb2.Access.Name(rules.access)),
         roles=frozenset(rules.roles),
         await_reactions_seconds=min(rules.await_reactions_ms, _LONGEST_AWAIT_MS) / 1000,

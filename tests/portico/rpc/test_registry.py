@@ -57,7 +57,6 @@ def test_it_reads_the_facts_of_a_contract(registry: Registry) -> None:
     assert endpoint.method.package == "portico.lab.v1"
     assert endpoint.method.access is Access.SIGNED_IN
     assert endpoint.method.query
-    assert endpoint.method.idempotent
     assert endpoint.method.unary
 
 
