@@ -1,4 +1,4 @@
-"""The command line: ``portico serve``, ``worker``, ``migrate``, ``check`` and the rest; ``portico --help`` lists them."""
+"""The command line: ``serve``, ``worker``, ``migrate``, ``check`` and the rest, listed by ``portico --help``."""
 
 from __future__ import annotations
 
