@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from portico.rpc.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import punq
     from pydantic import BaseModel
@@ -31,9 +31,10 @@ class Module:
     """What a module provides and requires, and how it is put together.
 
     ``provides`` maps each generated ``add_…Servicer_to_server`` function to the servicer class;
-    ``requires`` lists the generated stub classes of other modules. ``wire`` registers the module's
-    own classes; the container it gets already holds the stubs, ``Database``, ``Events``,
-    ``Workflows``, ``Clock``, ``Ids`` and the module's ``settings``. ``name`` is also the Postgres
+    ``requires`` lists the generated stub classes of other modules, ``optional`` those it can do without:
+    where such a module is turned off, its stub answers UNIMPLEMENTED with the reason MODULE_DISABLED.
+    ``wire`` registers the module's own classes; the container it gets already holds the stubs, ``Database``,
+    ``Events``, ``Workflows``, ``Clock``, ``Ids`` and the module's ``settings``. ``name`` is also the Postgres
     schema, where ``owns_data``. ``reactions`` are classes with ``@reacts_to`` methods;
     ``demonstration`` a class with an idempotent ``load()``. ``advice`` is a class whose ``give()`` is
     called once at every start, after the demonstration: it warns of settings that leave the module lame.
@@ -42,6 +43,7 @@ class Module:
     name: str
     provides: Mapping[AddServicer, type] = field(default_factory=dict)
     requires: Sequence[type] = ()
+    optional: Sequence[type] = ()
     reactions: Sequence[type] = ()
     settings: type[BaseModel] | None = None
     owns_data: bool = False
@@ -56,21 +58,60 @@ class Module:
             add(_NoServicer(), found.registrar(self.name))
         return tuple(found.services)
 
+    def calls(self) -> tuple[str, ...]:
+        """The full names of the services this module calls, whether it can do without them or not."""
+        return tuple(service_of(stub_class) for stub_class in (*self.requires, *self.optional))
 
-def start_order(modules: Sequence[Module]) -> list[Module]:
-    """The modules, each after those it requires.
+    def needs(self, provided: Mapping[str, str]) -> list[str]:
+        """The modules it calls; ``provided`` names the module of each service.
 
-    Raises ModuleError for a name or service given twice, a requirement that nobody provides, and
-    modules that require each other in a circle.
+        Raises ModuleError for a requirement that is not among them.
+        """
+        needed = []
+        for stub_class in self.requires:
+            service = service_of(stub_class)
+            if service not in provided:
+                raise ModuleError(
+                    f"module {self.name} requires {service}, which no module provides"
+                )
+            needed.append(provided[service])
+        there = (provided.get(service_of(stub_class)) for stub_class in self.optional)
+        return [*needed, *filter(None, there)]
+
+
+def start_order(
+    modules: Sequence[Module], *, disabled: Collection[str] = frozenset()
+) -> list[Module]:
+    """The modules that are not ``disabled``, each after those it requires.
+
+    Raises ModuleError for a name or service given twice, a requirement that nobody provides or
+    that is disabled, and modules that require each other in a circle.
     """
     _refuse_namesakes(modules)
-    providers = _providers(modules)
-    needs = {module.name: _needs(module, providers) for module in modules}
-    by_name = {module.name: module for module in modules}
+    provided = providers(modules)
+    enabled = [module for module in modules if module.name not in disabled]
+    for module in enabled:
+        _refuse_without(module, provided, disabled)
+    there = {service: name for service, name in provided.items() if name not in disabled}
+    needs = {module.name: module.needs(there) for module in enabled}
+    by_name = {module.name: module for module in enabled}
     ordered: dict[str, None] = {}
-    for module in modules:
+    for module in enabled:
         _visit(module.name, needs, ordered, ())
     return [by_name[name] for name in ordered]
+
+
+def providers(modules: Sequence[Module]) -> dict[str, str]:
+    """The module of each service, by the service's full name. ModuleError when two provide one."""
+    found: dict[str, str] = {}
+    for module in modules:
+        for service in module.services():
+            if service in found:
+                raise ModuleError(
+                    f"{service} is provided by both {found[service]} and {module.name}"
+                )
+            found[service] = module.name
+    return found
 
 
 def service_of(stub_class: type) -> str:
@@ -101,26 +142,14 @@ def _refuse_namesakes(modules: Sequence[Module]) -> None:
             raise ModuleError(f"two modules are called {name}")
 
 
-def _providers(modules: Sequence[Module]) -> dict[str, str]:
-    providers: dict[str, str] = {}
-    for module in modules:
-        for service in module.services():
-            if service in providers:
-                raise ModuleError(
-                    f"{service} is provided by both {providers[service]} and {module.name}"
-                )
-            providers[service] = module.name
-    return providers
-
-
-def _needs(module: Module, providers: Mapping[str, str]) -> list[str]:
-    needed = []
+def _refuse_without(module: Module, provided: Mapping[str, str], disabled: Collection[str]) -> None:
     for stub_class in module.requires:
         service = service_of(stub_class)
-        if service not in providers:
-            raise ModuleError(f"module {module.name} requires {service}, which no module provides")
-        needed.append(providers[service])
-    return needed
+        if provided.get(service) in disabled:
+            raise ModuleError(
+                f"module {module.name} requires {service} of module {provided[service]}, which is"
+                f" turned off: turn {module.name} off too, or declare the requirement optional"
+            )
 
 
 def _visit(

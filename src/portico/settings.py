@@ -62,6 +62,31 @@ class Settings(BaseSettings):
     )
     demo: bool = Field(default=False, description="load demonstration data and accounts at start")
 
+    topology: Path | None = Field(
+        None, description="file that says where each module runs; without it, all in one process"
+    )
+    process: str = Field("", description="which of the topology's processes this one is")
+    addresses: dict[str, str] = Field(
+        default_factory=dict,
+        description="where to call other processes, `host:port` by name; instead of the topology's",
+    )
+    hop_host: str = Field("127.0.0.1", description="address on which other processes call this one")
+    hop_port: int | None = Field(
+        None, ge=0, le=65535, description="its port, instead of the one in the topology's address"
+    )
+    hop_threads: int = Field(
+        8, ge=1, le=1024, description="calls from other processes that run at once"
+    )
+    hop_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="signs what processes tell each other about their callers; the same in all of them",
+    )
+    certificates: Path | None = Field(
+        None,
+        description="folder with ca.pem and this process's certificate: calls between processes use TLS",
+    )
+
     grpc_host: str = Field("127.0.0.1", description="address on which gRPC is served")
     grpc_port: int = Field(50051, ge=0, le=65535, description="its port; 0 takes any free one")
     # 8 threads served more calls per second than 4 and than 32 (one core, 2026).
