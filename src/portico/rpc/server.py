@@ -31,7 +31,8 @@ class Server:
 
     In three moves, so that a taken port is told before anything else starts: ``bind``, ``mount``,
     ``start``. ``threads`` calls run at a time; the others wait their turn until their deadline, and
-    beyond ``most_calls`` in all they are refused with RESOURCE_EXHAUSTED.
+    beyond ``most_calls`` in all they are refused with RESOURCE_EXHAUSTED. ``host`` may be a Unix socket,
+    ``unix:/path``, which has no port. With ``credentials`` all of it is under TLS.
 
     grpcio gives a call its thread before the request message is there. A client that opens calls and
     sends no message holds threads until its connection is ``_CONNECTION_AGE_SECONDS`` old, when it is
@@ -46,9 +47,11 @@ class Server:
         threads: int = 8,
         most_calls: int = 1000,
         max_message_bytes: int = 4 * 1024 * 1024,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.host = host
         self.port = port
+        self._credentials = credentials
         self._services: tuple[str, ...] = ()
         options = (
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
@@ -67,14 +70,18 @@ class Server:
 
     @property
     def address(self) -> str:
-        """``host:port``, the real port once started."""
-        return _address(self.host, self.port)
+        """``host:port``, the real port once started; a Unix socket's own name."""
+        return self.host if self._is_path else _address(self.host, self.port)
 
     def bind(self) -> None:
         """Take the port, without serving yet; OSError when somebody has it."""
-        _refuse_taken(self.host, self.port)
+        if not self._is_path:
+            _refuse_taken(self.host, self.port)
         try:
-            self.port = self._server.add_insecure_port(self.address)
+            if self._credentials is None:
+                self.port = self._server.add_insecure_port(self.address)
+            else:
+                self.port = self._server.add_secure_port(self.address, self._credentials)
         except RuntimeError as failure:
             raise OSError(f"gRPC cannot listen on {self.address}") from failure
 
@@ -98,6 +105,10 @@ class Server:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
         self._workers.stop()
+
+    @property
+    def _is_path(self) -> bool:
+        return self.host.startswith("unix:")
 
 
 def _address(host: str, port: int) -> str:
