@@ -13,8 +13,10 @@ from portico.rpc.reflecting import add_reflection
 from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import ThreadPoolExecutor
 
+    from portico.rpc.interfaces import Handler
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
 
@@ -32,7 +34,8 @@ class Server:
     In three moves, so that a taken port is told before anything else starts: ``bind``, ``mount``,
     ``start``. ``threads`` calls run at a time; the others wait their turn until their deadline, and
     beyond ``most_calls`` in all they are refused with RESOURCE_EXHAUSTED. ``host`` may be a Unix socket,
-    ``unix:/path``, which has no port. With ``credentials`` all of it is under TLS.
+    ``unix:/path``, which has no port. With ``credentials`` all of it is under TLS. With ``reuse_port``
+    several processes may serve on the port. ``setting`` is what a person changes when it is taken.
 
     grpcio gives a call its thread before the request message is there. A client that opens calls and
     sends no message holds threads until its connection is ``_CONNECTION_AGE_SECONDS`` old, when it is
@@ -48,13 +51,18 @@ class Server:
         most_calls: int = 1000,
         max_message_bytes: int = 4 * 1024 * 1024,
         credentials: grpc.ServerCredentials | None = None,
+        reuse_port: bool = False,
+        setting: str = "grpc_host and grpc_port",
     ) -> None:
         self.host = host
         self.port = port
         self._credentials = credentials
+        self._reuse_port = reuse_port
+        self._setting = setting
         self._services: tuple[str, ...] = ()
         options = (
-            ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
+            # Where nobody asked for it, a second server on the port is a mistake to be told.
+            ("grpc.so_reuseport", int(reuse_port)),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_connection_age_ms", _CONNECTION_AGE_SECONDS * 1000),
@@ -75,8 +83,8 @@ class Server:
 
     def bind(self) -> None:
         """Take the port, without serving yet; OSError when somebody has it."""
-        if not self._is_path:
-            _refuse_taken(self.host, self.port)
+        if not (self._is_path or self._reuse_port):
+            _refuse_taken(self.host, self.port, self._setting)
         try:
             if self._credentials is None:
                 self.port = self._server.add_insecure_port(self.address)
@@ -85,11 +93,22 @@ class Server:
         except RuntimeError as failure:
             raise OSError(f"gRPC cannot listen on {self.address}") from failure
 
-    def mount(self, registry: Registry, policy: Policy, *, caller: str = "") -> None:
-        """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside."""
-        self._services = tuple(registry.services)
-        for service, handlers in handlers_of(registry, policy, caller).items():
-            self._server.add_registered_method_handlers(service, handlers)
+    def mount(
+        self,
+        registry: Registry,
+        policy: Policy,
+        *,
+        caller: str = "",
+        forwarded: Mapping[str, Mapping[str, Handler]] | None = None,
+    ) -> None:
+        """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside.
+
+        ``forwarded`` are the handlers of services that another process serves, by service and method.
+        """
+        served = {**handlers_of(registry, policy, caller), **(forwarded or {})}
+        self._services = tuple(served)
+        for service, handlers in served.items():
+            self._server.add_registered_method_handlers(service, dict(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         add_reflection(self._server, (*self._services, health.SERVICE_NAME))
 
@@ -115,7 +134,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def _refuse_taken(host: str, port: int, setting: str) -> None:
     """Say that a port is taken before gRPC's core complains about it in its own way, on stderr."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -125,5 +144,5 @@ def _refuse_taken(host: str, port: int) -> None:
         except OSError as failure:
             raise OSError(
                 f"gRPC cannot listen on {_address(host, port)}: {failure.strerror};"
-                " grpc_host and grpc_port choose another"
+                f" {setting} choose another"
             ) from failure
