@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico import errors
-from portico.rpc.contract import Access
+from portico.rpc.contract import Access, is_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def compile_access(endpoint: Endpoint, policy: Policy, *, caller: str) -> Check 
 
     def in_workflow(call: Call) -> None:
         if call.step is None or call.step.module != caller:
-            raise _outside_workflow(endpoint, caller)
+            raise outside_workflow(endpoint.method.path, caller)
         if rule is not None:
             rule(call)
 
@@ -61,6 +61,15 @@ def require_sign_in(call: Call) -> None:
         raise errors.unauthenticated("SIGN_IN_REQUIRED", "sign in and send the access token")
 
 
+def outside_workflow(path: str, caller: str) -> errors.StatusError:
+    """The error for a command of another module that ``caller`` calls outside a step of its own."""
+    return errors.internal(
+        "COMMAND_OUTSIDE_WORKFLOW",
+        f"module {caller} called the command {path} outside a workflow step;"
+        " on a split it could not be undone",
+    )
+
+
 def _rule(endpoint: Endpoint, policy: Policy, caller: str) -> Check | None:
     access = _access(endpoint, policy)
     if access is Access.PUBLIC:
@@ -77,7 +86,9 @@ def _access(endpoint: Endpoint, policy: Policy) -> Access:
 
 
 def _is_foreign_command(endpoint: Endpoint, caller: str) -> bool:
-    return bool(caller) and endpoint.module != caller and not endpoint.method.query
+    if not caller or endpoint.module == caller or endpoint.method.query:
+        return False
+    return not is_kernels(endpoint.method.path)
 
 
 def _refuse_outsiders(call: Call) -> None:
@@ -95,11 +106,3 @@ def _require_role(roles: frozenset[str]) -> Check:
             )
 
     return check
-
-
-def _outside_workflow(endpoint: Endpoint, caller: str) -> errors.StatusError:
-    return errors.internal(
-        "COMMAND_OUTSIDE_WORKFLOW",
-        f"module {caller} called the command {endpoint.method.path} outside a workflow step;"
-        " on a split it could not be undone",
-    )

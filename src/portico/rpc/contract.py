@@ -12,6 +12,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from portico.v1 import options_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.descriptor import Descriptor, MethodDescriptor
     from google.protobuf.message import Message
 
@@ -36,7 +38,8 @@ class Method:
     ``path`` is gRPC's (``/commerce.orders.v1.OrdersService/GetOrder``). The message classes are
     None for a method without descriptors, whose handler brings its own serializers. ``access`` is
     None where the contract leaves it to the application. ``await_reactions_seconds`` is how long an
-    answer to the world outside waits for the reactions to what the call published.
+    answer to the world outside waits for the reactions to what the call published. Where ``validated`` is
+    False the contract's rules for requests are not looked at.
     """
 
     path: str
@@ -49,6 +52,7 @@ class Method:
     access: Access | None = None
     roles: frozenset[str] = frozenset()
     await_reactions_seconds: float = 0.0
+    validated: bool = True
 
     @property
     def unary(self) -> bool:
@@ -76,11 +80,39 @@ def describe(path: str, handler: Handler) -> Method:
         response_class=message_factory.GetMessageClass(found.output_type),
         client_streaming=found.client_streaming,
         server_streaming=found.server_streaming,
-        query=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        query=_is_query(options),
         access=Access.__members__.get(options_pb2.Access.Name(rules.access)),
         roles=frozenset(rules.roles),
         await_reactions_seconds=min(rules.await_reactions_ms, _LONGEST_AWAIT_MS) / 1000,
     )
+
+
+def is_query(path: str) -> bool:
+    """Whether the contract says that the rpc at ``path`` changes nothing."""
+    found = _descriptor(path)
+    return found is not None and _is_query(found.GetOptions())
+
+
+def is_kernels(path: str) -> bool:
+    """Whether the rpc at ``path`` is one of the kernel's own, to which the rules between modules do not apply."""
+    return path.lstrip("/").startswith("portico.")
+
+
+def _is_query(options: MethodOptions) -> bool:
+    return options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+
+
+def described(services: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``services`` whose contract is known here; a generic handler's is not."""
+    return tuple(filter(_is_described, services))
+
+
+def _is_described(service: str) -> bool:
+    try:
+        descriptor_pool.Default().FindServiceByName(service)
+    except KeyError:
+        return False
+    return True
 
 
 def _descriptor(path: str) -> MethodDescriptor | None:

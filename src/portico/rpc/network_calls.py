@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
 from portico.context import Call
 from portico.errors import StatusError
 from portico.rpc.metadata import first_of_each
-from portico.rpc.origin import origin_of, take_token
+from portico.rpc.origin import AUTHORIZATION_KEY, origin_of, take_token
 from portico.rpc.pipeline import compile_call
 from portico.rpc.policy import FOREVER_SECONDS
+from portico.security.passport import PASSPORT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from portico.rpc.hops import Hops
     from portico.rpc.interfaces import Handler
     from portico.rpc.metadata import Metadata
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Endpoint, Registry
+    from portico.security.passport import Passport
+
+    Invoke = Callable[[Call, Any], Any]
 
 
 class NetworkCall(Call):
-    """A call that came in over the network, with grpcio's own context underneath."""
+    """A call that came in over the network, with grpcio's own context underneath.
+
+    ``passport`` came with it, unread; the servicer does not see it. ``refusal`` is why it may not go on.
+    """
+
+    refusal: StatusError | None = None
 
     def __init__(
         self,
@@ -40,10 +51,25 @@ class NetworkCall(Call):
             remaining = default_timeout_seconds
         deadline = None if remaining is None else monotonic() + remaining
         found = first_of_each(metadata)
+        self.passport = str(found.pop(PASSPORT_KEY, ""))
+        if self.passport:
+            metadata = tuple(pair for pair in metadata if pair[0] != PASSPORT_KEY)
         super().__init__(None, origin_of(found), method, module, caller, deadline, metadata)
         self._context = context
+        self._brought_token = AUTHORIZATION_KEY in found
         take_token(self, found)
         context.add_callback(self._gone)
+
+    def take(self, passport: Passport) -> None:
+        """Be the call that ``passport`` says; a token that its caller's code sent says more of the user."""
+        self.caller, self.step = passport.caller, passport.step
+        if not self._brought_token:
+            self.origin.identity = passport.identity
+
+    def refuse(self, error: StatusError) -> None:
+        """Have the call end with ``error``."""
+        self.refusal = error
+        self.unverified = ""  # a token that comes along is nobody's business any more
 
     def is_active(self) -> bool:
         return super().is_active() and self._context.is_active()
@@ -84,16 +110,52 @@ class NetworkCall(Call):
             super().cancel()
 
 
-def handlers_of(registry: Registry, policy: Policy, caller: str) -> dict[str, dict[str, Handler]]:
-    """What grpcio calls for each method of each service; ``caller`` is as for ``Server.mount``."""
+class _Entrance:
+    """The ways into one method: one for the world outside, one for each module that may call it."""
+
+    def __init__(self, endpoint: Endpoint, policy: Policy, caller: str, hops: Hops | None) -> None:
+        way = partial(compile_call, endpoint, policy, transport="remote")
+        self._service = endpoint.method.path.strip("/").partition("/")[0]
+        self._hops = hops
+        self._outside = way(caller=caller)
+        self._modules: dict[str, Invoke] = {}
+        if hops is not None:
+            self._modules = {
+                module: way(caller=module) for module in hops.callers_of(self._service)
+            }
+            self._closed = way(caller=caller, refuse=_refuse)
+
+    def open(self, call: NetworkCall) -> Invoke:
+        """The way for ``call``, which learns here whose it is."""
+        if self._hops is None or not call.passport:
+            return self._outside
+        try:
+            passport = self._hops.admit(call.passport, self._service, call)
+        except StatusError as error:
+            call.refuse(error)
+            return self._closed
+        call.take(passport)
+        return self._modules[passport.caller]
+
+
+def _refuse(call: Call) -> None:
+    refusal = cast("NetworkCall", call).refusal
+    if refusal is not None:
+        raise refusal
+
+
+def handlers_of(
+    registry: Registry, policy: Policy, caller: str, hops: Hops | None = None
+) -> dict[str, dict[str, Handler]]:
+    """What grpcio calls for each method of each service; the parameters are as for ``Server.mount``."""
     handlers: dict[str, dict[str, Handler]] = {service: {} for service in registry.services}
     for endpoint in registry:
         service, _, name = endpoint.method.path.strip("/").partition("/")
-        handlers[service][name] = _handler(endpoint, policy, caller)
+        handlers[service][name] = _handler(endpoint, policy, caller, hops)
     return handlers
 
 
-def _handler(endpoint: Endpoint, policy: Policy, caller: str) -> Handler:
+def _handler(endpoint: Endpoint, policy: Policy, caller: str, hops: Hops | None) -> Handler:
     method, theirs = endpoint.method, endpoint.handler
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -101,62 +163,67 @@ def _handler(endpoint: Endpoint, policy: Policy, caller: str) -> Handler:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[method.client_streaming, method.server_streaming]
+    default = policy.default_timeout_seconds if method.unary else None
+    opened = partial(
+        NetworkCall,
+        method=method.path,
+        module=endpoint.module,
+        caller=caller,
+        default_timeout_seconds=default,
+    )
     serve = _stream if method.server_streaming else _single
     return make(
-        serve(endpoint, policy, caller),
+        serve(_Entrance(endpoint, policy, caller, hops), opened),
         request_deserializer=theirs.request_deserializer,
         response_serializer=theirs.response_serializer,
     )
 
 
 def _single(
-    endpoint: Endpoint, policy: Policy, caller: str
+    entrance: _Entrance, opened: Callable[[grpc.ServicerContext], NetworkCall]
 ) -> Callable[[Any, grpc.ServicerContext], Any]:
-    invoke = compile_call(endpoint, policy, caller=caller, transport="remote")
-    path, module = endpoint.method.path, endpoint.module
-    default = policy.default_timeout_seconds if endpoint.method.unary else None
-
     def serve(request: Any, context: grpc.ServicerContext) -> Any:
-        call = NetworkCall(context, path, module, caller, default)
+        call = opened(context)
+        invoke = entrance.open(call)
         try:
             response = invoke(call, request)
         except StatusError as error:
             failure = error
         else:
-            _send_trailers(call, context)
+            send_trailers(call, context)
             return response
-        return _fail(context, failure)
+        return fail(context, failure)
 
     return serve
 
 
 def _stream(
-    endpoint: Endpoint, policy: Policy, caller: str
+    entrance: _Entrance, opened: Callable[[grpc.ServicerContext], NetworkCall]
 ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
-    invoke = compile_call(endpoint, policy, caller=caller, transport="remote")
-    path, module = endpoint.method.path, endpoint.module
-
     def serve(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        call = NetworkCall(context, path, module, caller, None)
+        call = opened(context)
+        invoke = entrance.open(call)
         try:
             yield from invoke(call, request)
         except StatusError as error:
             failure = error
         else:
-            _send_trailers(call, context)
+            send_trailers(call, context)
             return
-        _fail(context, failure)
+        fail(context, failure)
 
     return serve
 
 
-def _send_trailers(call: Call, context: grpc.ServicerContext) -> None:
+def send_trailers(call: Call, context: grpc.ServicerContext) -> None:
+    """Hand the trailers that the servicer has set to grpcio."""
     trailers = call.trailing_metadata()
     if trailers:
         context.set_trailing_metadata(trailers)
 
 
-def _fail(context: grpc.ServicerContext, error: StatusError) -> None:
+def fail(context: grpc.ServicerContext, error: StatusError) -> None:
+    """End the call with ``error``; raises, as grpcio wants it."""
     trailers = error.trailing_metadata()
     if trailers:
         context.set_trailing_metadata(trailers)

@@ -35,12 +35,18 @@ _NO_RULES = Validation(lambda _: True, lambda _: None)
 
 
 def compile_call(
-    endpoint: Endpoint, policy: Policy, *, caller: str, transport: Transport
+    endpoint: Endpoint,
+    policy: Policy,
+    *,
+    caller: str,
+    transport: Transport,
+    refuse: Callable[[Call], None] | None = None,
 ) -> Callable[[Call, Any], Any]:
     """The whole path of a call: ``invoke(call, request)`` returns the response or raises ``StatusError``.
 
     For a streaming request ``request`` is an iterator; for a streaming response a generator is
-    returned, and errors come out of iterating it.
+    returned, and errors come out of iterating it. ``refuse`` raises why no call may go on, in place
+    of the contract's rule.
     """
     method, behaviour = endpoint.method, endpoint.behaviour
     validation = _validation(method)
@@ -49,7 +55,7 @@ def compile_call(
     parts = _Parts(
         behaviour,
         compile_authentication(endpoint, policy),
-        compile_access(endpoint, policy, caller=caller),
+        refuse or compile_access(endpoint, policy, caller=caller),
         named_by_key if not caller and _takes_key(method) else None,
         validation,
         compile_conformity(method.response_class),
@@ -87,8 +93,9 @@ def _takes_key(method: Method) -> bool:
 
 
 def _validation(method: Method) -> Validation:
-    rules = None if method.request_class is None else compile_validation(method.request_class)
-    return rules or _NO_RULES
+    if method.request_class is None or not method.validated:
+        return _NO_RULES
+    return compile_validation(method.request_class) or _NO_RULES
 
 
 class _Parts(NamedTuple):

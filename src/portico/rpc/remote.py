@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from portico.rpc.allowance import Allowance
+from portico.rpc.departure import Departure, Sender
 from portico.rpc.remote_calls import (
     RemoteStreamStream,
     RemoteStreamUnary,
@@ -26,13 +28,24 @@ if TYPE_CHECKING:
 
 
 class RemoteChannel(grpc.Channel):
-    """Wraps a gRPC channel. ``default_timeout_seconds`` bounds a unary call that nothing else bounds."""
+    """Wraps a gRPC channel.
+
+    ``default_timeout_seconds`` bounds a unary call that nothing else bounds; ``allowance`` says more.
+    ``sender`` says which module calls; by default nobody who could prove it, so the world outside.
+    """
 
     def __init__(
-        self, channel: grpc.Channel, *, default_timeout_seconds: float | None = 10.0
+        self,
+        channel: grpc.Channel,
+        *,
+        default_timeout_seconds: float | None = 10.0,
+        allowance: Allowance | None = None,
+        sender: Sender | None = None,
     ) -> None:
         self._channel = channel
-        self._default = default_timeout_seconds
+        self._unary = allowance or Allowance(default_seconds=default_timeout_seconds)
+        self._streams = self._unary.of_streams()
+        self._sender = sender or Sender()
         self._closed = False
 
     def subscribe(
@@ -50,19 +63,22 @@ class RemoteChannel(grpc.Channel):
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> UnaryUnary:
         """The callable for a unary rpc."""
         inner = self._open().unary_unary(method, *serializers, **options)
-        return RemoteUnaryUnary(inner, self._default)
+        return RemoteUnaryUnary(inner, self._unary, Departure(method, self._sender))
 
     def unary_stream(self, method: str, *serializers: Any, **options: Any) -> UnaryStream:
         """The callable for an rpc that answers with a stream."""
-        return RemoteUnaryStream(self._open().unary_stream(method, *serializers, **options), None)
+        inner = self._open().unary_stream(method, *serializers, **options)
+        return RemoteUnaryStream(inner, self._streams, Departure(method, self._sender))
 
     def stream_unary(self, method: str, *serializers: Any, **options: Any) -> StreamUnary:
         """The callable for an rpc that takes a stream."""
-        return RemoteStreamUnary(self._open().stream_unary(method, *serializers, **options), None)
+        inner = self._open().stream_unary(method, *serializers, **options)
+        return RemoteStreamUnary(inner, self._streams, Departure(method, self._sender))
 
     def stream_stream(self, method: str, *serializers: Any, **options: Any) -> StreamStream:
         """The callable for an rpc with a stream each way."""
-        return RemoteStreamStream(self._open().stream_stream(method, *serializers, **options), None)
+        inner = self._open().stream_stream(method, *serializers, **options)
+        return RemoteStreamStream(inner, self._streams, Departure(method, self._sender))
 
     def close(self) -> None:
         """Close the wrapped channel."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -12,24 +11,30 @@ from portico.errors import StatusError
 from portico.rpc.ended import Ended
 from portico.rpc.inflight import LocalRpc
 from portico.rpc.interfaces import Rpc, StreamStream, StreamUnary, UnaryStream, UnaryUnary
-from portico.rpc.origin import REQUEST_ID_KEY, TRACE_KEY
-from portico.rpc.policy import FOREVER_SECONDS
-from portico.rpc.remote_rpc import TIME_IS_UP, RemoteRpc, translating
-from portico.telemetry import tracing
+from portico.rpc.remote_rpc import RemoteRpc, translating
+
+if TYPE_CHECKING:
+    from portico.rpc.allowance import Allowance
+    from portico.rpc.departure import Departure
 
 
 class _RemoteCallable:
     """One method of the wrapped channel; grpcio's own options go on to it as they are."""
 
-    def __init__(self, inner: Any, default_timeout_seconds: float | None) -> None:
+    runs_in_step = False
+    """Whether a call that is waited for belongs to the workflow step around it, as in one process:
+    what has a thread of its own does not."""
+
+    def __init__(self, inner: Any, allowance: Allowance, departure: Departure) -> None:
         self._inner = inner
-        self._default = default_timeout_seconds
+        self._allowance = allowance
+        self._departure = departure
 
     def _call(
         self, invoke: Any, request: Any, timeout: Any, metadata: Any, *more: Any, **named: Any
     ) -> Any:
         """What ``invoke`` returns, under the terms of the current call."""
-        terms = self._terms(timeout, metadata)
+        terms = self._terms(timeout, metadata, in_step=self.runs_in_step)
         return translating(invoke, request, *terms, *more, **named)
 
     def _begin(
@@ -37,7 +42,7 @@ class _RemoteCallable:
     ) -> Rpc:
         """The call that ``invoke`` begins; what its terms forbid, the call tells."""
         try:
-            terms = self._terms(timeout, metadata)
+            terms = self._terms(timeout, metadata, in_step=False)
         except StatusError as error:
             return LocalRpc(Ended(error=error))
         rpc = RemoteRpc(translating(invoke, request, *terms, *more, **named))
@@ -46,28 +51,23 @@ class _RemoteCallable:
             parent.line.has_under_way(rpc)
         return rpc
 
-    def _terms(self, timeout: float | None, metadata: Any) -> tuple[float | None, Any]:
+    def _terms(
+        self, timeout: float | None, metadata: Any, *, in_step: bool
+    ) -> tuple[float | None, Any]:
         """Timeout and metadata of a call made here and now."""
         parent = current_or_none()
-        if parent is None:
-            return self._within(timeout, None), metadata
-        if parent.cancelled or parent.line.cancelled:
+        if parent is not None and (parent.cancelled or parent.line.cancelled):
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
-        trace = tracing.TraceParent(parent.trace_id, tracing.new_span_id(), sampled=True)
-        along = (REQUEST_ID_KEY, parent.request_id), (TRACE_KEY, str(trace))
-        return self._within(timeout, parent.deadline), (*along, *(metadata or ()))
-
-    def _within(self, timeout: float | None, deadline: float | None) -> float | None:
-        left = None if deadline is None else deadline - monotonic()
-        asked = [each for each in (timeout, left) if each is not None]
-        chosen = min(asked) if asked else self._default
-        if chosen is not None and chosen <= 0:  # grpcio would try, and with luck come through
-            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, TIME_IS_UP)
-        return None if chosen is None or chosen >= FOREVER_SECONDS else chosen
+        left = self._allowance.seconds(timeout, None if parent is None else parent.deadline)
+        self._departure.check(parent, in_step=in_step)
+        along = self._departure.along(parent, in_step=in_step)
+        return left, ((*along, *(metadata or ())) if along else metadata)
 
 
 class RemoteUnaryUnary(_RemoteCallable, UnaryUnary):
     """One message each way."""
+
+    runs_in_step = True
 
     def __call__(
         self,

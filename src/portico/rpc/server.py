@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import ThreadPoolExecutor
 
+    from portico.rpc.hops import Hops
     from portico.rpc.interfaces import Handler
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
@@ -99,13 +100,15 @@ class Server:
         policy: Policy,
         *,
         caller: str = "",
+        hops: Hops | None = None,
         forwarded: Mapping[str, Mapping[str, Handler]] | None = None,
     ) -> None:
         """Take the servicers to serve; ``caller`` is the module that calls, empty for the world outside.
 
-        ``forwarded`` are the handlers of services that another process serves, by service and method.
+        With ``hops`` each call is from the module that its passport names. ``forwarded`` are the
+        handlers of services that another process serves, by service and method.
         """
-        served = {**handlers_of(registry, policy, caller), **(forwarded or {})}
+        served = {**handlers_of(registry, policy, caller, hops), **(forwarded or {})}
         self._services = tuple(served)
         for service, handlers in served.items():
             self._server.add_registered_method_handlers(service, dict(handlers))
