@@ -77,6 +77,11 @@ def reactions_of(instance: object, *, database: Database) -> tuple[Reaction, ...
     return found
 
 
+def reacted_to(kind: type) -> tuple[str, ...]:
+    """The full names of the events that a class of reactions reacts to, such as ``commerce.orders.v1.OrderPaid``."""
+    return tuple(dict.fromkeys(event.DESCRIPTOR.full_name for _, (event, _) in _marked(kind)))
+
+
 def _marked(kind: type) -> list[tuple[str, tuple[type[Message], bool]]]:
     found = ((name, getattr(getattr(kind, name, None), _MARK, None)) for name in sorted(dir(kind)))
     return [(name, mark) for name, mark in found if mark is not None]
