@@ -50,9 +50,37 @@ CREATE TABLE "{schema}".inbox (
     PRIMARY KEY (event_id, consumer)
 )
 """
+# A row for each module in another process that an event is for. It is not a foreign key, whose check would wait
+# for the row that a relay has claimed.
+_ELSEWHERE_V1 = """
+CREATE TABLE "{schema}".outbox_elsewhere (
+    event_id        uuid NOT NULL,
+    module          text NOT NULL,
+    sequence        bigint NOT NULL,
+    aggregatetype   text NOT NULL,
+    aggregateid     text NOT NULL,
+    attempts        integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    delivered_at    timestamptz,
+    dead_at         timestamptz,
+    last_error      text,
+    PRIMARY KEY (event_id, module),
+    CONSTRAINT outbox_elsewhere_one_end CHECK (delivered_at IS NULL OR dead_at IS NULL)
+) WITH (autovacuum_vacuum_scale_factor = 0.02)
+"""
+_ELSEWHERE_PENDING_V1 = """
+CREATE INDEX outbox_elsewhere_pending ON "{schema}".outbox_elsewhere (module, sequence)
+WHERE delivered_at IS NULL AND dead_at IS NULL
+"""
 
 
 def create_v1(op: Operations, schema: str) -> None:
     """Make ``outbox`` and ``inbox`` in ``schema``; called by a module's first migration."""
     for statement in (_OUTBOX_V1, _PENDING_V1, _INBOX_V1):
+        op.execute(statement.format(schema=schema))
+
+
+def add_elsewhere_v1(op: Operations, schema: str) -> None:
+    """Make ``outbox_elsewhere`` in ``schema``: the events that modules in other processes have to get."""
+    for statement in (_ELSEWHERE_V1, _ELSEWHERE_PENDING_V1):
         op.execute(statement.format(schema=schema))
