@@ -51,16 +51,17 @@ def _authenticator(channel: grpc.Channel, settings: Settings, clock: Clock) -> T
     )
 
 
-def _migrations() -> Path:
+def _folder(name: str) -> Path:
     """Inside the package when it was installed from a wheel, at the top of the tree in a checkout."""
-    packaged = Path(__file__).parent / "migrations"
-    return packaged if packaged.exists() else Path(__file__).parents[2] / "migrations"
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / name
 
 
 application = Application(
     name="emporium",
     modules=[auth, users, catalog, inventory, orders, payments],
-    migrations=_migrations(),
+    migrations=_folder("migrations"),
+    topologies=_folder("topologies"),
     authenticator=_authenticator,
     default_access=Access.SIGNED_IN,
     welcome=_WELCOME,

@@ -11,6 +11,7 @@ from portico.module import Module, start_order
 from portico.program import Program
 from portico.rpc.contract import Access
 from portico.settings import Settings
+from portico.topology import Topology, TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,8 @@ class Application:
 
     ``authenticator`` makes, from a channel to the application's own services, the function that
     turns an ``authorization`` header into an identity. ``default_access`` holds for an rpc whose
-    contract does not say who may call. ``migrations`` has one folder per module that owns data.
+    contract does not say who may call. ``migrations`` has one folder per module that owns data,
+    ``topologies`` the files that come with the application, ``NAME.toml``.
     ``welcome`` is printed when the demonstration is served; ``{rest}`` and ``{grpc}`` stand for the
     addresses.
     """
@@ -37,6 +39,7 @@ class Application:
     name: str
     modules: Sequence[Module]
     migrations: Path = Path("migrations")
+    topologies: Path = Path("topologies")
     authenticator: Callable[[grpc.Channel, Settings, Clock], Authenticate] | None = None
     default_access: Access = Access.PUBLIC
     welcome: str = ""
@@ -44,6 +47,28 @@ class Application:
     def in_order(self) -> list[Module]:
         """The modules, each after those it requires; ModuleError when they do not fit together."""
         return start_order(self.modules)
+
+    def topology_file(self, name: Path) -> Path:
+        """The file at ``name``, or the one of that name that comes with the application.
+
+        Raises TopologyError that lists those there are.
+        """
+        if name.is_file():
+            return name
+        shipped = self.topologies / f"{name}.toml"
+        if shipped.is_file():
+            return shipped
+        known = sorted(path.stem for path in self.topologies.glob("*.toml"))
+        raise TopologyError(
+            f"there is no topology {name}: no such file, and {self.name} comes with"
+            f" {', '.join(known) or 'none'}"
+        )
+
+    def topology(self, name: Path | None) -> Topology:
+        """The topology called so, as for ``topology_file``; without a name, one process with all modules."""
+        if name is None:
+            return Topology.monolith(self.modules)
+        return Topology.load(self.topology_file(name), self.modules)
 
     def settings_class(self) -> type[Settings]:
         """The kernel's settings with a section for each module that has any."""

@@ -17,11 +17,13 @@ from portico.app import Application
 from portico.data import migrations
 from portico.data.folder_lock import FolderInUseError
 from portico.data.migrations import MigrationError
+from portico.demand import TooManyConnectionsError
 from portico.module import ModuleError
 from portico.program import Program
 from portico.settings import Settings, SettingsError, find_app
 from portico.storage import StorageError
 from portico.telemetry import logs
+from portico.topology import TopologyError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,16 +31,42 @@ if TYPE_CHECKING:
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 lab = typer.Typer(no_args_is_help=True, help="Measure what a network hop costs.")
 cli.add_typer(lab, name="lab")
+topologies = typer.Typer(no_args_is_help=True, help="Look at where modules run.")
+cli.add_typer(topologies, name="topology")
 
 AppOption = Annotated[
     str | None, typer.Option("--app", help="The application, package.module:attribute.")
 ]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Load demonstration data and accounts.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the numbers to this file.")
 ]
 
 
-_MENDABLE = (SettingsError, ModuleError, FolderInUseError, MigrationError, StorageError)
+TopologyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--topology",
+        help="The topology: a file, or the name of one that comes with the application.",
+    ),
+]
+TopologyArgument = Annotated[
+    Path | None,
+    typer.Argument(help="A file, or the name of a topology that comes with the application."),
+]
+ProcessOption = Annotated[
+    str | None, typer.Option("--process", help="Which of the topology's processes to be.")
+]
+
+_MENDABLE = (
+    SettingsError,
+    ModuleError,
+    TopologyError,
+    FolderInUseError,
+    MigrationError,
+    StorageError,
+    TooManyConnectionsError,
+)
 
 
 def main() -> None:
@@ -69,19 +97,21 @@ def options(
 @cli.command()
 def serve(
     app: AppOption = None,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Load demonstration data and accounts.")
-    ] = False,
+    topology: TopologyOption = None,
+    process: ProcessOption = None,
+    demo: DemoOption = False,
 ) -> None:
-    """Serve the application's gRPC and REST until it is told to stop (Ctrl-C, SIGTERM)."""
-    application, settings = _load(app, demo=demo)
+    """Serve the application, or one process of a topology, until told to stop (Ctrl-C, SIGTERM)."""
+    application, settings = _load(app, topology=topology, process=process, demo=demo or None)
     _run(Program(application, settings))
 
 
 @cli.command()
-def worker(app: AppOption = None) -> None:
-    """Deliver the application's events, without serving anything."""
-    application, settings = _load(app)
+def worker(
+    app: AppOption = None, topology: TopologyOption = None, process: ProcessOption = None
+) -> None:
+    """Deliver the application's events, or those of one process, without serving anything."""
+    application, settings = _load(app, topology=topology, process=process)
     _run(
         Program(application, settings, serve=False), greeting=f"{application.name} delivers events"
     )
@@ -137,9 +167,43 @@ def routes(app: AppOption = None) -> None:
         )
 
 
-def _load(app: str | None, *, demo: bool = False) -> tuple[Application, Settings]:
+@topologies.command()
+def show(topology: TopologyArgument = None, app: AppOption = None) -> None:
+    """Print the processes of TOPOLOGY, their modules, and which calls go over the network."""
+    from portico.check.placement import shown
+
     application = load_application(app or find_app())
-    settings = application.settings_class().load(chosen={"demo": True} if demo else {})
+    for line in shown(application.topology(topology), application.modules):
+        print(line)
+
+
+@topologies.command("check")
+def check_topology(topology: TopologyArgument = None, app: AppOption = None) -> None:
+    """Say whether TOPOLOGY fits the application. Starts nothing."""
+    application = load_application(app or find_app())
+    found = application.topology(topology)
+    print(f"topology {found.name} fits {application.name}")
+
+
+@topologies.command()
+def diff(before: Path, after: Path, app: AppOption = None) -> None:
+    """Print what changes from topology BEFORE to topology AFTER."""
+    from portico.check.placement import differences
+
+    application = load_application(app or find_app())
+    found = differences(
+        application.topology(before), application.topology(after), application.modules
+    )
+    for line in found or ["no difference"]:
+        print(line)
+
+
+def _load(app: str | None, **chosen: object) -> tuple[Application, Settings]:
+    """The application and its settings, of which those ``chosen`` on the command line win."""
+    application = load_application(app or find_app())
+    settings = application.settings_class().load(
+        chosen={name: value for name, value in chosen.items() if value is not None}
+    )
     logs.configure(settings.log_level, settings.log_format)
     return application, settings
 

@@ -10,9 +10,11 @@ from portico.gateway import Gateway, HttpServer, Limits, listen
 from portico.rpc.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from portico.rpc.local import LocalChannel
+    import grpc
+
+    from portico.rpc.interfaces import Handler
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
     from portico.settings import Settings
@@ -20,23 +22,35 @@ if TYPE_CHECKING:
 
 
 class Front:
-    """Both servers of a program. ``take_ports`` comes first of all, ``open`` last of all."""
+    """Both servers of a program. ``take_ports`` comes first of all, ``open`` last of all.
 
-    def __init__(self, settings: Settings) -> None:
+    Where clients do not come, in a process that is no ``public`` front, there is HTTP alone, for the
+    probes and the metrics.
+    """
+
+    def __init__(
+        self, settings: Settings, *, public: bool = True, reuse_port: bool = False
+    ) -> None:
         self._settings = settings
-        self._server = Server(
-            host=settings.grpc_host,
-            port=settings.grpc_port,
-            threads=settings.grpc_threads,
-            max_message_bytes=settings.max_message_bytes,
+        self._reuse_port = reuse_port
+        self._server = (
+            Server(
+                host=settings.grpc_host,
+                port=settings.grpc_port,
+                threads=settings.grpc_threads,
+                max_message_bytes=settings.max_message_bytes,
+                reuse_port=reuse_port,
+            )
+            if public
+            else None
         )
         self._http: HttpServer | None = None
         self._ports = ExitStack()
 
     @property
     def grpc_address(self) -> str:
-        """``host:port`` of gRPC."""
-        return self._server.address
+        """``host:port`` of gRPC; empty when it is not public."""
+        return "" if self._server is None else self._server.address
 
     @property
     def http_address(self) -> str:
@@ -46,7 +60,8 @@ class Front:
     def take_ports(self) -> None:
         """Take both ports; OSError names the one that somebody has."""
         with ExitStack() as stack:
-            self._server.bind()
+            if self._server is not None:
+                self._server.bind()
             self._listener = listen(host=self._settings.http_host, port=self._settings.http_port)
             stack.callback(self._listener.close)
             self._ports = stack.pop_all()
@@ -56,15 +71,21 @@ class Front:
         registry: Registry,
         policy: Policy,
         *,
-        channel: LocalChannel,
+        channel: grpc.Channel,
+        services: Sequence[str],
+        forwarded: Mapping[str, Mapping[str, Handler]],
         metrics: Metrics,
         not_ready: Callable[[], Sequence[str]],
     ) -> None:
-        """Serve the registry over gRPC, and over REST through ``channel``."""
-        self._server.mount(registry, policy)
+        """Serve the registry over gRPC, and ``services`` over REST through ``channel``.
+
+        ``forwarded`` are gRPC's handlers of what other processes serve, by service and method.
+        """
+        if self._server is not None:
+            self._server.mount(registry, policy, forwarded=forwarded)
         gateway = Gateway(
             channel,
-            registry.described_services(),
+            services if self._server is not None else (),
             limits=Limits(
                 body_bytes=self._settings.max_body_bytes,
                 default_timeout_seconds=self._settings.default_timeout_seconds,
@@ -75,7 +96,8 @@ class Front:
         self._http = HttpServer(
             gateway, listener=self._listener, threads=self._settings.http_threads
         )
-        self._server.start()
+        if self._server is not None:
+            self._server.start()
         self._http.start()
 
     def close(self) -> None:
@@ -87,5 +109,6 @@ class Front:
             return
         rest = threading.Thread(target=http.stop, args=(grace_seconds,))
         rest.start()
-        self._server.stop(grace_seconds)
+        if self._server is not None:
+            self._server.stop(grace_seconds)
         rest.join()

@@ -54,9 +54,13 @@ class Module:
     def services(self) -> tuple[str, ...]:
         """The full names of the services this module provides."""
         found = Registry()
-        for add in self.provides:
-            add(_NoServicer(), found.registrar(self.name))
+        self.describe(found)
         return tuple(found.services)
+
+    def describe(self, registry: Registry) -> None:
+        """Register what this module provides, without anybody who would do it."""
+        for add in self.provides:
+            add(_NoServicer(), registry.registrar(self.name))
 
     def calls(self) -> tuple[str, ...]:
         """The full names of the services this module calls, whether it can do without them or not."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from portico.assembly import Assembled, assemble
 from portico.clock import Clock, SystemClock
 from portico.front import Front
 from portico.ids import Ids
+from portico.placement import Placement
+from portico.rpc.contract import described
+from portico.rpc.disabled import add_disabled
+from portico.rpc.forward import forwarders
 from portico.rpc.local import LocalChannel
+from portico.rpc.placed import PlacedChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.telemetry import logs
@@ -20,10 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    import grpc
+
     from portico.app import Application
     from portico.context import Identity
     from portico.events import Relay
+    from portico.hops import HopServer, Neighbours
     from portico.module import Module
+    from portico.rpc.interfaces import Handler
     from portico.settings import Settings
     from portico.storage import Storage
 
@@ -31,7 +42,7 @@ _log = logs.logger("portico.program")
 
 
 class Program:
-    """One process of an application.
+    """One process of an application: all of it, or the part that a topology gives it.
 
     ``start`` takes the ports first, so that a taken one is told before anything else happens; then
     the database, the migrations, the modules, the demonstration, the relay; it serves last. ``stop``
@@ -45,20 +56,36 @@ class Program:
         *,
         clock: Clock | None = None,
         serve: bool = True,
+        reuse_port: bool = False,
     ) -> None:
-        """Nothing happens yet. Without ``serve`` no port is opened: a worker, or a test."""
+        """Nothing happens yet. Without ``serve`` no port is opened: a worker, or a test.
+
+        With ``reuse_port`` the ports may be shared with other programs that do the same. Raises
+        TopologyError, SettingsError or ModuleError when there is no such process.
+        """
         self.application = application
-        self.settings = settings
+        self.placement = Placement.chosen(application, settings)
+        self.settings = _of_process(settings, self.placement)
         self.metrics = Metrics()
         self.registry = Registry()
         self.storage: Storage | None = None
         self.relay: Relay | None = None
-        self._clock = clock or SystemClock()
-        self._ids = Ids(clock=self._clock)
-        self._modules = application.in_order()
-        self._front = Front(settings) if serve else None
+        self.clock = clock or SystemClock()
+        self._ids = Ids(clock=self.clock)
+        self._modules = self.placement.here
+        self._neighbours: Neighbours | None = None
+        self._front: Front | None = None
+        self._hop_server: HopServer | None = None
+        if self.placement.topology.is_split:
+            self._neighbours = _neighbours(self)
+            if serve and self._modules:
+                self._hop_server = self._neighbours.server(reuse_port=reuse_port)
+        if serve:
+            self._front = Front(
+                self.settings, public=self.placement.process.front, reuse_port=reuse_port
+            )
         self.policy = self._make_policy()
-        self._channels: dict[str, LocalChannel] = {}
+        self._channels: dict[str, grpc.Channel] = {}
         self._stopping = ExitStack()
 
     @property
@@ -71,10 +98,13 @@ class Program:
         """Where REST is served, ``http://host:port``; empty when nothing is."""
         return "" if self._front is None else self._front.http_address
 
-    def channel(self, caller: str = "") -> LocalChannel:
-        """A channel to this program's own servicers, for module ``caller`` or, if empty, for the world outside."""
+    def channel(self, caller: str = "") -> grpc.Channel:
+        """A channel to the application's servicers, wherever they are.
+
+        For module ``caller`` or, if empty, for the world outside.
+        """
         if caller not in self._channels:
-            self._channels[caller] = LocalChannel(self.registry, policy=self.policy, caller=caller)
+            self._channels[caller] = self._open_channel(caller)
         return self._channels[caller]
 
     def start(self, *, deliver: bool = True) -> None:
@@ -97,17 +127,23 @@ class Program:
         self._stopping.close()
 
     def _start(self, stack: ExitStack, *, deliver: bool) -> None:
-        if self._front is not None:
-            self._front.take_ports()
-            stack.callback(self._front.close)
+        self._take_ports(stack)
         if any(module.owns_data for module in self._modules):
             from portico.storage import (
                 Storage,  # an application without data needs no database driver
             )
 
-            self.storage = Storage(self.settings, clock=self._clock, ids=self._ids)
+            self.storage = Storage(
+                self.settings,
+                clock=self.clock,
+                ids=self._ids,
+                is_local=self.placement.is_here,
+                demands=self.placement.demands(self.settings),
+            )
             self.storage.open(self._modules, self.application.migrations)
             stack.callback(self.storage.close)
+        for module in self.placement.disabled:
+            add_disabled(self.registry, module.name, module.provides)
         assembled = [self._assemble(module) for module in self._modules]
         self._demonstrate(assembled)
         for each in assembled:
@@ -115,24 +151,76 @@ class Program:
                 each.advice.give()
         if self.storage is not None:
             self._deliver(self.storage, assembled, stack if deliver else None)
-        if self._front is not None:
-            self._open(self._front, stack)
+        self._open(stack)
 
-    def _open(self, front: Front, stack: ExitStack) -> None:
-        front.open(
+    def _take_ports(self, stack: ExitStack) -> None:
+        if self._neighbours is not None:
+            stack.callback(self._neighbours.close)
+        if self._hop_server is not None:
+            self._hop_server.take_port()
+            stack.callback(self._hop_server.close)
+        if self._front is not None:
+            self._front.take_ports()
+            stack.callback(self._front.close)
+
+    def _open(self, stack: ExitStack) -> None:
+        """Serve, the other processes first; both end before the relay and the database do."""
+        if self._hop_server is not None:
+            self._hop_server.open(
+                self.registry,
+                self.policy,
+                callers=self.placement.callers(),
+                metrics=self.metrics,
+            )
+            stack.callback(self._hop_server.close)
+        if self._front is not None:
+            self._front.open(
+                self.registry,
+                self.policy,
+                channel=self.channel(),
+                services=described(self.placement.services),
+                forwarded=self._forwarded(),
+                metrics=self.metrics,
+                not_ready=self._not_ready,
+            )
+            stack.callback(self._front.close)
+
+    def _forwarded(self) -> dict[str, dict[str, Handler]]:
+        """What clients may call here although another process serves it."""
+        elsewhere = [
+            module
+            for process in self.placement.elsewhere()
+            for module in self.placement.modules_of(process)
+        ]
+        return forwarders(elsewhere, self.channel())
+
+    def _open_channel(self, caller: str) -> grpc.Channel:
+        if self._neighbours is None and not self.placement.topology.edges:
+            return LocalChannel(self.registry, policy=self.policy, caller=caller)
+        return PlacedChannel(partial(self._reach, caller))
+
+    def _reach(self, caller: str, service: str) -> grpc.Channel:
+        """The channel over which ``caller`` calls ``service``, under the terms of that edge."""
+        edge = self.placement.topology.edge(caller, self.placement.module_of(service))
+        seconds = None if edge.timeout_ms is None else edge.timeout_ms / 1000
+        home = self.placement.home(service)
+        if home is not None and self._neighbours is not None:
+            return self._neighbours.channel(home, caller=caller, timeout_seconds=seconds)
+        return LocalChannel(
             self.registry,
-            self.policy,
-            channel=self.channel(),
-            metrics=self.metrics,
-            not_ready=self._not_ready,
+            policy=self.policy,
+            caller=caller,
+            share=edge.isolation == "share",
+            timeout_seconds=seconds,
         )
-        stack.callback(front.close)  # before the relay and the database end
 
     def _not_ready(self) -> list[str]:
         return ["database"] if self.storage is not None and not self.storage.ready() else []
 
     def greeting(self) -> str:
         """What to print when it serves: the addresses and, with the demonstration, how to try it."""
+        if not self.placement.process.front:
+            return f"{self.placement.process.name} is ready"
         lines = [
             f"{self.application.name} is ready",
             f"  gRPC  {self.grpc_address}",
@@ -155,7 +243,7 @@ class Program:
             stack.callback(self.relay.stop)
 
     def _assemble(self, module: Module) -> Assembled:
-        provided: dict[type, Any] = {Clock: self._clock, Ids: self._ids, Metrics: self.metrics}
+        provided: dict[type, Any] = {Clock: self.clock, Ids: self._ids, Metrics: self.metrics}
         if module.settings is not None:
             provided[module.settings] = self.settings.section(module.name)
         if module.owns_data and self.storage is not None:
@@ -194,4 +282,25 @@ class Program:
         make = self.application.authenticator
         if make is None:
             raise RuntimeError(f"{self.application.name} has no authenticator")
-        return make(self.channel(), self.settings, self._clock)
+        return make(self.channel(), self.settings, self.clock)
+
+
+def _neighbours(program: Program) -> Neighbours:
+    from portico.hops import Neighbours  # one process alone needs nothing of it
+
+    return Neighbours(
+        program.settings, program.placement, clock=program.clock, metrics=program.metrics
+    )
+
+
+def _of_process(settings: Settings, placement: Placement) -> Settings:
+    """The settings with what the topology says instead, for this process."""
+    process = placement.process
+    own = {
+        "grpc_threads": process.threads,
+        "database_pool_size": process.pool_size,
+        "database_url": None if process.database_url is None else SecretStr(process.database_url),
+    }
+    return settings.model_copy(
+        update={key: value for key, value in own.items() if value is not None}
+    )

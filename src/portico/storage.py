@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 
 from portico.data import Database, EmbeddedPostgres, Engine, migrations
 from portico.data.engine import driver_url
+from portico.demand import Demand, refuse_excess
 from portico.errors import StatusError
 from portico.events import Doorbell, Events, Relay, reactions_of
 from portico.settings import SettingsError
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from portico.telemetry.metrics import Metrics
 
 _log = logs.logger("portico.storage")
+
+# Some are kept back for superusers and, since version 16, for roles that are named.
+_MOST_CONNECTIONS = """
+SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0)
+"""
 
 
 def migrate(settings: Settings, modules: Sequence[Module], folder: Path) -> list[str]:
@@ -59,8 +66,22 @@ class Storage:
     ``portico migrate``, or here when the demonstration is asked for.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        ids: Ids,
+        is_local: Callable[[type], bool] = lambda _: True,
+        demands: Sequence[Demand] = (),
+    ) -> None:
+        """``is_local`` tells of a generated stub class whether its module is in this process.
+
+        ``demands`` are the connections that all processes on the same database may open.
+        """
         self._settings = settings
+        self._is_local = is_local
+        self._demands = demands
         self._clock = clock
         self._ids = ids
         self._doorbell = Doorbell()
@@ -90,7 +111,12 @@ class Storage:
             )
             stack.callback(self._engine.close)
             self._databases = {name: Database(self._engine, schema=name) for name in names}
+            refuse_excess(self._demands, self._most_connections(), database=_shown(url))
             self._stack = stack.pop_all()
+
+    def _most_connections(self) -> int:
+        with next(iter(self._databases.values())).reading() as session:
+            return int(session.exec_driver_sql(_MOST_CONNECTIONS).scalar_one())
 
     def close(self) -> None:
         """Close the connections and stop the database if it is ours."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -90,7 +90,7 @@ class Topology:
     def monolith(modules: Sequence[Module]) -> Topology:
         """One process with all of them. Raises ModuleError when they do not fit together."""
         names = tuple(module.name for module in start_order(modules))
-        process = Process(name="monolith", modules=names, front=True)
+        process = Process(name="app", modules=names, front=True)
         return Topology(name="monolith", processes={process.name: process})
 
     @staticmethod
@@ -287,26 +287,3 @@ def _holders(file: _File, name: str) -> Iterable[str]:
 def _ends(arrow: str) -> tuple[str, str]:
     caller, _, callee = (part.strip() for part in arrow.partition(_ARROW))
     return caller, callee
-
-
-def describe(topology: Topology) -> dict[str, Any]:
-    """The topology as plain data, without what is at its default: for ``show`` and ``diff``."""
-    defaults = Process(name="")
-    return {
-        "disabled": sorted(topology.disabled),
-        "processes": {
-            name: {
-                key: value
-                for key in Process.__slots__
-                if key != "name" and (value := getattr(process, key)) != getattr(defaults, key)
-            }
-            for name, process in topology.processes.items()
-        },
-        "edges": {
-            f"{caller} {_ARROW} {callee}": {
-                "timeout_ms": edge.timeout_ms,
-                "isolation": edge.isolation,
-            }
-            for (caller, callee), edge in topology.edges.items()
-        },
-    }

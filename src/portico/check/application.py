@@ -8,6 +8,7 @@ from google.protobuf import descriptor_pool
 
 from portico.gateway.rules import RuleError, read_routes
 from portico.module import ModuleError
+from portico.rpc.contract import described
 from portico.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def summary(application: Application) -> list[str]:
     """The modules in start order, each with its services, how many rpcs and how many REST routes."""
     lines = []
     for module in application.in_order():
-        services = _described(module)
+        services = described(module.services())
         rpcs = sum(
             len(descriptor_pool.Default().FindServiceByName(name).methods) for name in services
         )
@@ -57,7 +58,7 @@ def routes(application: Application) -> list[Route]:
     return [
         route
         for module in application.in_order()
-        for route in read_routes(pool, _described(module))
+        for route in read_routes(pool, described(module.services()))
     ]
 
 
@@ -74,7 +75,7 @@ def _routes(modules: list[Module]) -> Iterator[str]:
     taken: dict[tuple[str, tuple[str, ...], str], str] = {}
     for module in modules:
         try:
-            routes = list(read_routes(descriptor_pool.Default(), _described(module)))
+            routes = list(read_routes(descriptor_pool.Default(), described(module.services())))
         except RuleError as failure:
             yield str(failure)
             continue
@@ -90,15 +91,3 @@ def _migrations(application: Application, modules: list[Module]) -> Iterator[str
         folder = application.migrations / module.name / "versions"
         if module.owns_data and not any(folder.glob("*.py")):
             yield f"module {module.name} owns data but has no migrations in {folder}"
-
-
-def _described(module: Module) -> list[str]:
-    """The services whose contract is a ``.proto``; a generic handler's is not known here."""
-    found = []
-    for name in module.services():
-        try:
-            descriptor_pool.Default().FindServiceByName(name)
-        except KeyError:
-            continue
-        found.append(name)
-    return found

@@ -38,7 +38,7 @@ class EmbeddedPostgres:
         folder: Path,
         *,
         fsync: bool = True,
-        max_connections: int = 100,
+        max_connections: int = 200,
         shared_buffers: str = "128MB",
         start_timeout_seconds: float = 60.0,
         shared_folder: Path = _SHARED_FOLDER,

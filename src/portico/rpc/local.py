@@ -16,6 +16,7 @@ import grpc
 from portico.errors import StatusError
 from portico.rpc.answering import call_all
 from portico.rpc.local_calls import (
+    BoundedUnaryUnary,
     LocalCallable,
     LocalStreamStream,
     LocalStreamUnary,
@@ -52,6 +53,7 @@ class LocalChannel(grpc.Channel):
 
     ``caller`` is the module that calls over this channel, empty for the world outside. With
     ``share`` both sides see the same message objects and neither may change one it has handed over.
+    ``timeout_seconds`` bounds each unary call, whatever its caller asks for.
     Where that is not a socket's equal is told in ``portico.rpc``.
     """
 
@@ -62,11 +64,13 @@ class LocalChannel(grpc.Channel):
         policy: Policy | None = None,
         caller: str = "",
         share: bool = False,
+        timeout_seconds: float | None = None,
     ) -> None:
         self.registry = registry if registry is not None else Registry()
         self.policy = policy if policy is not None else Policy()
         self.caller = caller
         self.share = share
+        self.timeout_seconds = timeout_seconds
         self.closed = False
         self.under_way: set[Exchange] = set()
         """Futures and streams that have not ended."""
@@ -99,7 +103,10 @@ class LocalChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
         """The callable for a unary rpc."""
-        return LocalUnaryUnary(self, method, request_serializer, response_deserializer)
+        route = self, method, request_serializer, response_deserializer
+        if self.timeout_seconds is not None:
+            return BoundedUnaryUnary(self.timeout_seconds, *route)
+        return LocalUnaryUnary(*route)
 
     def unary_stream(
         self,

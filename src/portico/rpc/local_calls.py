@@ -186,6 +186,32 @@ class LocalUnaryUnary(LocalCallable, UnaryUnary):
         return self._begin(request, timeout, metadata)
 
 
+class BoundedUnaryUnary(LocalUnaryUnary):
+    """As ``LocalUnaryUnary`` over an edge that gives its calls so many seconds at the most."""
+
+    def __init__(self, seconds: float, *route: Any) -> None:
+        super().__init__(*route)
+        self._seconds = seconds
+
+    def __call__(self, request: Any, timeout: float | None = None, *more: Any, **named: Any) -> Any:
+        return super().__call__(request, self._within(timeout), *more, **named)
+
+    def with_call(
+        self, request: Any, timeout: float | None = None, *more: Any, **named: Any
+    ) -> tuple[Any, LocalRpc]:
+        """The response, and the call with its headers and trailers."""
+        return super().with_call(request, self._within(timeout), *more, **named)
+
+    def future(
+        self, request: Any, timeout: float | None = None, *more: Any, **named: Any
+    ) -> LocalRpc:
+        """The call, under way in a thread of its own."""
+        return super().future(request, self._within(timeout), *more, **named)
+
+    def _within(self, timeout: float | None) -> float:
+        return self._seconds if timeout is None else min(timeout, self._seconds)
+
+
 class LocalUnaryStream(LocalCallable, UnaryStream):
     """One request, a stream of responses."""
 

@@ -51,6 +51,12 @@ class Registry:
                 raise TypeError(f"the servicer of {path} has no function for it")
             self._endpoints[path] = Endpoint(describe(path, handler), handler, behaviour, module)
 
+    def refine(self, module: str, change: Callable[[Method], Method]) -> None:
+        """Let ``change`` decide anew what holds for the methods of ``module``."""
+        for path, endpoint in self._endpoints.items():
+            if endpoint.module == module:
+                self._endpoints[path] = endpoint._replace(method=change(endpoint.method))
+
     def find(self, path: str) -> Endpoint | None:
         """The endpoint at ``path``, or None."""
         return self._endpoints.get(path)
@@ -59,16 +65,6 @@ class Registry:
     def services(self) -> Mapping[str, str]:
         """Full service names, each with its module."""
         return self._services
-
-    def described_services(self) -> tuple[str, ...]:
-        """The services whose contract is known here, in the order they were added."""
-        return tuple(
-            dict.fromkeys(
-                endpoint.method.path.strip("/").partition("/")[0]
-                for endpoint in self
-                if endpoint.method.request_class is not None
-            )
-        )
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._endpoints.values())

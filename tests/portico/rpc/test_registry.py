@@ -10,7 +10,7 @@ from examples.greeter.v1 import greeter_pb2 as pb
 from examples.greeter.v1 import greeter_pb2_grpc as stubs
 from portico.lab.v1 import hop_pb2_grpc
 
-from portico.rpc.contract import Access
+from portico.rpc.contract import Access, described
 from portico.rpc.registry import Registry
 
 GREETER = "examples.greeter.v1.GreeterService"
@@ -44,7 +44,7 @@ def test_it_finds_what_generated_code_adds(registry: Registry) -> None:
     assert registry.find("/other/Chat") is None
     assert dict(registry.services) == {GREETER: "hello"}
     assert len(list(registry)) == 4
-    assert registry.described_services() == (GREETER,)
+    assert described(registry.services) == (GREETER,)
 
 
 def test_it_reads_the_facts_of_a_contract(registry: Registry) -> None:
@@ -70,7 +70,7 @@ def test_it_takes_handlers_that_no_descriptor_describes(registry: Registry) -> N
     assert found is not None
     assert found.method.request_class is None
     assert found.method.package == "planted"
-    assert registry.described_services() == ()
+    assert described(registry.services) == ()
 
 
 def test_it_takes_registered_handlers_alone(registry: Registry) -> None:
