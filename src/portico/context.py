@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.rpc.metadata import Metadata
+    from portico.telemetry.otel.span import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,13 @@ class Call(Answering):
 
     ``deadline`` is in seconds of ``time.monotonic()``, or None. ``caller`` is the module that calls,
     empty for a call from outside. ``transaction`` belongs to ``portico.data``, ``step`` to
-    ``portico.workflow``. ``line`` and ``unverified`` are the kernel's: the calls of this thread, and
-    an ``authorization`` header until it is verified.
+    ``portico.workflow``. ``line``, ``unverified`` and ``span`` are the kernel's: the calls of this
+    thread, an ``authorization`` header until it is verified, and where in a trace the call is at the
+    moment, if somebody traces.
     """
 
     unverified = ""
+    span: Span | None = None
 
     def __init__(
         self,

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from portico.gateway.answer import Written
     from portico.gateway.codec import Codec
     from portico.gateway.exchange import Headers, Request
+    from portico.telemetry.otel.rest import Serve
+    from portico.telemetry.otel.tracer import Tracer
 
 _BAD_REQUEST = "INVALID_REQUEST"
 _MALFORMED = "MALFORMED_JSON"
@@ -91,12 +93,17 @@ class Gateway:
         self._new_request_id = new_request_id
         self._probes = Probes(not_ready, metrics)
         self._router: Router[_Endpoint] = Router()
+        self._answer_route: Serve = self._serve
         routes = list(read_routes(pool, services))
         methods = {route.method for route in routes}
         messages = [each for method in methods for each in (method.input_type, method.output_type)]
         self._codec = codec if codec is not None else choose(pool, messages)
         for route in routes:
             self._add(route)
+
+    def trace(self, tracer: Tracer) -> None:
+        """Have every request that has a route get a span, from now on."""
+        self._answer_route = tracer.rest(self._answer_route)
 
     def handle(self, request: Request) -> Response:
         """Answer a request. Never raises: what goes wrong is an answer too."""
@@ -126,7 +133,7 @@ class Gateway:
         found = self._router.match(request.method, request.path)
         if found.route is None:
             return self._no_route(request, found.allowed, request_id)
-        return self._serve(found.route, request, found.segments, request_id)
+        return self._answer_route(found.route, request, found.segments, request_id)
 
     def _add(self, route: Route) -> None:
         method = route.method

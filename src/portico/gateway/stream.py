@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -48,9 +49,15 @@ class Stream:
         self._metadata = metadata
         self._answer = answer
         self._request_id = request_id
+        self.on_end: Callable[[Response], None] | None = None
+        """Told, maybe more than once, that the answer has been sent or given up."""
 
     def begin(self) -> Response:
         """Make the call and wait for its first message, or its end."""
+        response = self._begun()
+        return response if self.on_end is None else _watched(response, self.on_end)
+
+    def _begun(self) -> Response:
         request_id = ("x-request-id", self._request_id)
         try:
             messages: Any = self._call(
@@ -93,3 +100,22 @@ class Stream:
 
     def _refusal(self, error: StatusError) -> Response:
         return problem.respond(error, self._request_id, descriptor_of(self._message))
+
+
+def _watched(response: Response, on_end: Callable[[Response], None]) -> Response:
+    """The same, telling ``on_end`` when it is over."""
+    if response.chunks is None:
+        on_end(response)
+        return response
+
+    def chunks(inner: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from inner
+        finally:
+            on_end(response)
+
+    def close() -> None:
+        response.close()
+        on_end(response)
+
+    return replace(response, chunks=chunks(response.chunks), close=close)

@@ -176,9 +176,7 @@ class LocalChannel(grpc.Channel):
         if endpoint is None:
             raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if path not in self._invokes:
-            self._invokes[path] = compile_call(
-                endpoint, self.policy, caller=self.caller, transport="local"
-            )
+            self._invokes[path] = self._compiled(endpoint)
         default = self.policy.default_timeout_seconds if endpoint.method.unary else None
         request, response = self.transfers(endpoint, serializer, deserializer)
         return Route(
@@ -190,6 +188,13 @@ class LocalChannel(grpc.Channel):
             self._invokes[path],
             *response,
         )
+
+    def _compiled(self, endpoint: Endpoint) -> Callable[[Call, Any], Any]:
+        invoke = compile_call(endpoint, self.policy, caller=self.caller, transport="local")
+        if self.policy.tracer is None:
+            return invoke
+        method = endpoint.method
+        return self.policy.tracer.local(method.path, invoke, stream=method.server_streaming)
 
     def transfers(
         self, endpoint: Endpoint, serializer: Serializer, deserializer: Deserializer

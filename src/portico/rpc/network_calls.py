@@ -164,19 +164,22 @@ def _handler(endpoint: Endpoint, policy: Policy, caller: str, hops: Hops | None)
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[method.client_streaming, method.server_streaming]
     default = policy.default_timeout_seconds if method.unary else None
-    opened = partial(
+    opened: Callable[[grpc.ServicerContext], NetworkCall] = partial(
         NetworkCall,
         method=method.path,
         module=endpoint.module,
         caller=caller,
         default_timeout_seconds=default,
     )
+    if policy.tracer is not None:
+        opened = policy.tracer.opening(method.path, opened)
     serve = _stream if method.server_streaming else _single
-    return make(
+    handler: Handler = make(
         serve(_Entrance(endpoint, policy, caller, hops), opened),
         request_deserializer=theirs.request_deserializer,
         response_serializer=theirs.response_serializer,
     )
+    return handler if policy.tracer is None else policy.tracer.served(method.path, handler)
 
 
 def _single(

@@ -52,6 +52,8 @@ def compile_call(
     validation = _validation(method)
     if method.client_streaming:
         behaviour, validation = _with_checked_requests(behaviour, validation), _NO_RULES
+    if policy.tracer is not None:
+        behaviour = policy.tracer.inside(behaviour)
     parts = _Parts(
         behaviour,
         compile_authentication(endpoint, policy),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from portico.context import Identity
+    from portico.telemetry.otel.tracer import Tracer
 
 
 Follow: TypeAlias = "Callable[[str], AbstractContextManager[Callable[[float], bool]]]"
@@ -46,6 +47,7 @@ class Policy:
     ``commands_need_workflow``: a module may call another's command only inside a workflow step.
     ``follow(request_id)`` opens a block in which the reactions to that request's events can be waited for.
     ``log_calls``: also those that end well get a line in the log.
+    ``tracer`` makes spans; without it nothing of them is compiled in.
     """
 
     authenticate: Callable[[str], Identity] | None = None
@@ -55,3 +57,4 @@ class Policy:
     observers: Observers | None = None
     follow: Follow | None = None
     log_calls: bool = False
+    tracer: Tracer | None = None

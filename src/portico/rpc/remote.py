@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from portico.rpc.interfaces import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+    from portico.telemetry.otel.tracer import Tracer
 
 
 class RemoteChannel(grpc.Channel):
@@ -32,6 +33,7 @@ class RemoteChannel(grpc.Channel):
 
     ``default_timeout_seconds`` bounds a unary call that nothing else bounds; ``allowance`` says more.
     ``sender`` says which module calls; by default nobody who could prove it, so the world outside.
+    ``tracer`` makes a span of each call.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class RemoteChannel(grpc.Channel):
         default_timeout_seconds: float | None = 10.0,
         allowance: Allowance | None = None,
         sender: Sender | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._channel = channel
         self._unary = allowance or Allowance(default_seconds=default_timeout_seconds)
         self._streams = self._unary.of_streams()
         self._sender = sender or Sender()
+        self._tracer = tracer
         self._closed = False
 
     def subscribe(
@@ -62,28 +66,37 @@ class RemoteChannel(grpc.Channel):
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> UnaryUnary:
         """The callable for a unary rpc."""
-        inner = self._open().unary_unary(method, *serializers, **options)
+        inner = self._traced(method, self._open().unary_unary(method, *serializers, **options))
         return RemoteUnaryUnary(inner, self._unary, Departure(method, self._sender))
 
     def unary_stream(self, method: str, *serializers: Any, **options: Any) -> UnaryStream:
         """The callable for an rpc that answers with a stream."""
-        inner = self._open().unary_stream(method, *serializers, **options)
+        inner = self._traced(
+            method, self._open().unary_stream(method, *serializers, **options), stream=True
+        )
         return RemoteUnaryStream(inner, self._streams, Departure(method, self._sender))
 
     def stream_unary(self, method: str, *serializers: Any, **options: Any) -> StreamUnary:
         """The callable for an rpc that takes a stream."""
-        inner = self._open().stream_unary(method, *serializers, **options)
+        inner = self._traced(
+            method, self._open().stream_unary(method, *serializers, **options), stream=True
+        )
         return RemoteStreamUnary(inner, self._streams, Departure(method, self._sender))
 
     def stream_stream(self, method: str, *serializers: Any, **options: Any) -> StreamStream:
         """The callable for an rpc with a stream each way."""
-        inner = self._open().stream_stream(method, *serializers, **options)
+        inner = self._traced(
+            method, self._open().stream_stream(method, *serializers, **options), stream=True
+        )
         return RemoteStreamStream(inner, self._streams, Departure(method, self._sender))
 
     def close(self) -> None:
         """Close the wrapped channel."""
         self._closed = True
         self._channel.close()
+
+    def _traced(self, method: str, inner: Any, *, stream: bool = False) -> Any:
+        return inner if self._tracer is None else self._tracer.calling(method, inner, stream=stream)
 
     def _open(self) -> grpc.Channel:
         """The wrapped channel; ValueError once closed, where grpcio's own would end the process."""
