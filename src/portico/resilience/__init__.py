@@ -1,0 +1,1 @@
+"""What keeps one process's trouble its own: circuit breakers, bulkheads, retries with a bound, load shedding."""

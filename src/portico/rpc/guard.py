@@ -1,0 +1,128 @@
+"""Whether a call may go to another process now, and what its end says about that process."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import grpc
+
+from portico.errors import StatusError
+from portico.rpc.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from portico.resilience.breaker import CircuitBreaker, Permit
+    from portico.resilience.bulkhead import Bulkhead
+
+_Code = grpc.StatusCode
+_FAILURES = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.INTERNAL, _Code.UNKNOWN})
+_DOMAIN = "portico"
+
+CIRCUIT_OPEN = "CIRCUIT_OPEN"
+BULKHEAD_FULL = "BULKHEAD_FULL"
+OVERLOADED = "OVERLOADED"
+
+
+class Guard:
+    """Stands before one group of a target's rpcs: a bulkhead for all groups together, a circuit for this one.
+
+    A unary call that takes longer than ``slow_seconds`` is slow. ``refused`` counts the calls that an
+    open circuit kept from the target.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        bulkhead: Bulkhead,
+        breaker: CircuitBreaker | None,
+        slow_seconds: float,
+    ) -> None:
+        self.refused = 0
+        self._target = target
+        self._bulkhead = bulkhead
+        self._breaker = breaker
+        self._slow_seconds = slow_seconds
+
+    def enter(self) -> Passage:
+        """Let a call through; it must be told to the passage how it ended.
+
+        RESOURCE_EXHAUSTED with reason BULKHEAD_FULL, UNAVAILABLE with reason CIRCUIT_OPEN: at once, and
+        nothing has been sent.
+        """
+        bulkhead, breaker = self._bulkhead, self._breaker
+        if not bulkhead.enter():
+            raise self._full()
+        if breaker is None:
+            return Passage(bulkhead, None, self._slow_seconds)
+        permit = breaker.admit()
+        if permit is None:
+            bulkhead.leave()
+            self.refused += 1
+            raise self._open(breaker)
+        return Passage(bulkhead, permit, self._slow_seconds)
+
+    def _full(self) -> StatusError:
+        most = self._bulkhead.most
+        return StatusError(
+            _Code.RESOURCE_EXHAUSTED,
+            f"{most} calls to {self._target} are under way already",
+            reason=BULKHEAD_FULL,
+            domain=_DOMAIN,
+            metadata={"target": self._target, "most_calls": str(most)},
+        )
+
+    def _open(self, breaker: CircuitBreaker) -> StatusError:
+        seconds = breaker.retry_after_seconds()
+        return StatusError(
+            _Code.UNAVAILABLE,
+            f"{self._target} is not called: too many calls to it failed or were slow",
+            reason=CIRCUIT_OPEN,
+            domain=_DOMAIN,
+            metadata={"target": self._target, "retry_after": f"{seconds:.1f}s"},
+        )
+
+
+class Passage:
+    """One call that was let through. It ends once, by one of the three methods."""
+
+    __slots__ = ("_bulkhead", "_permit", "_slow_seconds", "_started")
+
+    def __init__(self, bulkhead: Bulkhead, permit: Permit | None, slow_seconds: float) -> None:
+        self._bulkhead = bulkhead
+        self._permit = permit
+        self._slow_seconds = slow_seconds
+        self._started = monotonic()
+
+    def succeeded(self, *, timed: bool) -> None:
+        """It ended well. Only a ``timed`` call can be slow: a stream takes as long as it takes."""
+        self._bulkhead.leave()
+        if self._permit is not None:
+            self._permit.record(failed=False, slow=timed and self._is_slow())
+
+    def failed(self, failure: grpc.RpcError, *, timed: bool) -> None:
+        """It ended with ``failure``: the callee's trouble, the domain's refusal, or a caller who gave up."""
+        self._bulkhead.leave()
+        if self._permit is None:
+            return
+        error = from_rpc_error(failure)
+        if error.code() is _Code.CANCELLED:
+            self._permit.release()
+        else:
+            self._permit.record(failed=_is_trouble(error), slow=timed and self._is_slow())
+
+    def given_up(self) -> None:
+        """It was never sent, or nobody waits for it: that says nothing about the callee."""
+        self._bulkhead.leave()
+        if self._permit is not None:
+            self._permit.release()
+
+    def _is_slow(self) -> bool:
+        return monotonic() - self._started > self._slow_seconds
+
+
+def _is_trouble(error: StatusError) -> bool:
+    """Whether the callee is in trouble, rather than its domain saying no."""
+    if error.code() is _Code.RESOURCE_EXHAUSTED:
+        return error.reason == OVERLOADED
+    return error.code() in _FAILURES
