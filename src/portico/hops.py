@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
 from portico.rpc.server import Server
-from portico.security.certificates import Certificates
 from portico.security.passport import Passports
 from portico.settings import SettingsError
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
     from portico.rpc.remote import RemoteChannel
+    from portico.security.certificates import Certificates
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
 
@@ -99,7 +99,7 @@ class Neighbours:
                 _address(settings, placement, process.name),
                 process=process.name,
                 services=placement.services_of(process),
-                certificates=self._certificates,
+                certificates=None if self._certificates is None else self._certificates.client(),
                 settings=settings.remote,
                 passports=self._passports,
                 max_message_bytes=settings.max_message_bytes,
@@ -116,6 +116,7 @@ class Neighbours:
             caller=caller,
             timeout_seconds=timeout_seconds,
             default_timeout_seconds=self._settings.default_timeout_seconds,
+            commands_need_workflow=self._placement.commands_need_workflow,
         )
 
     def server(self, *, reuse_port: bool = False) -> HopServer:
@@ -145,10 +146,19 @@ def _passports(settings: Settings, clock: Clock) -> Passports:
 
 
 def _certificates(settings: Settings, placement: Placement) -> Certificates | None:
-    """The certificate of this process; None where calls between processes go in the clear."""
+    """The certificate of this process; None where calls between processes go in the clear.
+
+    SettingsError when there is one that cannot be used.
+    """
     if settings.certificates is None:
         return None
-    return Certificates(settings.certificates, placement.process.name)
+    from portico.security.bundle import CertificateError
+    from portico.security.certificates import Certificates
+
+    try:
+        return Certificates(settings.certificates, placement.process.name)
+    except CertificateError as failure:
+        raise SettingsError(f"certificates: {failure}") from failure
 
 
 def _listening(settings: Settings, placement: Placement) -> tuple[str, int]:
