@@ -39,7 +39,7 @@ def assemble(
     container = punq.Container()
     for kind, instance in provided.items():
         container.register(kind, instance=instance)
-    for stub_class in module.requires:
+    for stub_class in (*module.requires, *module.optional):
         container.register(stub_class, instance=stub_class(channel))
     extras = [kind for kind in (module.demonstration, module.advice) if kind is not None]
     for kind in (*module.provides.values(), *module.reactions, *extras):

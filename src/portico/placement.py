@@ -45,6 +45,11 @@ class Placement:
         ordered = [*self.enabled, *self.disabled]
         return [service for module in ordered for service in module.services()]
 
+    @property
+    def commands_need_workflow(self) -> bool:
+        """Whether there is any data that a command could leave half changed."""
+        return any(module.owns_data for module in self.enabled)
+
     def home(self, service: str) -> str | None:
         """The process that serves ``service``; None when this one answers for it, or when nobody knows it."""
         module = self._providers.get(service)

@@ -262,7 +262,7 @@ class Program:
             authenticate=self._authenticate if self.application.authenticator else None,
             default_access=self.application.default_access,
             default_timeout_seconds=self.settings.default_timeout_seconds,
-            commands_need_workflow=any(module.owns_data for module in self._modules),
+            commands_need_workflow=self.placement.commands_need_workflow,
             observers=self.metrics,
             follow=self._follow,
             log_calls=self.settings.log_level in ("debug", "info"),

@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model,
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from portico._sources import PREFIX, SettingsError, Sources, variable_of
+from portico.resilience.settings import RemoteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +95,8 @@ class Settings(BaseSettings):
     http_host: str = Field("127.0.0.1", description="address on which REST is served")
     http_port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes any free one")
     http_threads: int = Field(8, ge=1, le=1024, description="REST requests that run at once")
+
+    remote: RemoteSettings = RemoteSettings()
 
     database_url: SecretStr | None = Field(
         None, description="Postgres; without it an embedded one is started"
