@@ -14,6 +14,7 @@ from sqlalchemy.exc import DisconnectionError
 from portico.data.errors import TransactionMisuseError, out_of_time, pool_exhausted, translated
 from portico.data.guard import TableGuard
 from portico.data.session import Session
+from portico.data.statement_spans import attach
 
 if TYPE_CHECKING:
     import psycopg
@@ -83,6 +84,10 @@ class Engine:
     def in_use(self) -> int:
         """Connections that are out of the pool at the moment."""
         return self._sqlalchemy.pool.checkedout()  # type: ignore[attr-defined, no-any-return]
+
+    def trace(self) -> None:
+        """Have the statements of calls that are traced get spans, from now on."""
+        attach(self._sqlalchemy)
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they come back."""

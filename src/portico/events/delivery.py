@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from portico.context import Call, entered
@@ -13,12 +14,14 @@ from portico.events.publisher import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
 
     from portico.clock import Clock
     from portico.events.outbox import Record
     from portico.events.reactions import Reaction
+    from portico.telemetry.otel.tracer import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +32,18 @@ class Delivery:
     """The reactions of this process, by what they react to."""
 
     def __init__(
-        self, reactions: Iterable[Reaction], *, clock: Clock, timeout_seconds: float
+        self,
+        reactions: Iterable[Reaction],
+        *,
+        clock: Clock,
+        timeout_seconds: float,
+        tracer: Tracer | None = None,
     ) -> None:
         """Two reactions of one module with the same name are a ValueError."""
         self._reactions = _by_type(reactions)
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+        self._tracer = tracer
 
     def deliver(self, record: Record) -> str | None:
         """Hand one event to all who react to it; the first failure, in words, ends it for this time."""
@@ -54,11 +63,23 @@ class Delivery:
         call = Call(
             None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
         )
-        with entered(call):
+        with entered(call), self._span(call, record):
             if reaction.in_transaction:
                 self._react_inside(reaction, record)
             else:
                 self._react_outside(reaction, record)
+
+    def _span(self, call: Call, record: Record) -> AbstractContextManager[None]:
+        if self._tracer is None:
+            return nullcontext()
+        attributes: dict[str, str | int] = {
+            "messaging.system": "portico",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.type,
+            "messaging.message.id": str(record.id),
+        }
+        sampled = bool(record.headers.get("sampled", True))
+        return self._tracer.reaction(call, attributes, sampled=sampled)
 
     def _react_inside(self, reaction: Reaction, record: Record) -> None:
         with reaction.database.unit_of_work() as session:

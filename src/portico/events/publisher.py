@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from portico.clock import Clock
+    from portico.context import Call
     from portico.data import Database
     from portico.events.doorbell import Doorbell
     from portico.ids import Ids
@@ -44,24 +45,33 @@ class Events:
         if not aggregate_id:
             raise ValueError(f"{message.DESCRIPTOR.name} needs the id of what it happened to")
         event_id = self._ids.uuid()
-        origin = current().origin
+        call = current()
         row = {
             "id": event_id,
             "aggregate_type": self._outbox.schema,
             "aggregate_id": aggregate_id,
             "type": message.DESCRIPTOR.full_name,
             "payload": message.SerializeToString(),
-            "headers": json.dumps(headers_of(origin)),
+            "headers": json.dumps(_headers(call)),
             "occurred_at": self._clock.now(),
         }
         self._outbox.add(session, row)
         # Now, since a relay may deliver it before anything that is to follow the commit.
-        self._doorbell.following.published(origin.request_id, event_id)
+        self._doorbell.following.published(call.request_id, event_id)
         on_commit(session, self._ring)
         return str(event_id)
 
     def _ring(self) -> None:
         self._doorbell.ring(self._outbox.schema)
+
+
+def _headers(call: Call) -> dict[str, Any]:
+    """Where ``call`` is traced, whatever reacts to the event is below the span that it is in now."""
+    headers = headers_of(call.origin)
+    if call.span is not None:
+        place = call.span.place
+        headers |= {"span_id": place.span_id, "sampled": place.sampled}
+    return headers
 
 
 def headers_of(origin: Origin) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from portico.data import Database
     from portico.events.doorbell import Doorbell
     from portico.events.reactions import Reaction
+    from portico.telemetry.otel.tracer import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Relay:
         doorbell: Doorbell,
         settings: RelaySettings | None = None,
         random: Random | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """``outboxes`` are the databases of the modules that publish. Nothing runs before :meth:`start`.
 
@@ -78,7 +80,10 @@ class Relay:
         self._doorbell = doorbell
         self._settings = settings or RelaySettings()
         self._delivery = Delivery(
-            reactions, clock=clock, timeout_seconds=self._settings.reaction_timeout_seconds
+            reactions,
+            clock=clock,
+            timeout_seconds=self._settings.reaction_timeout_seconds,
+            tracer=tracer,
         )
         self._random = random or Random()
         self._stopping = threading.Event()
