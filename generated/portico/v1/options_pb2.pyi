@@ -73,10 +73,11 @@ class MethodRules(_message.Message):
     http_status: _builtins.int
     """The HTTP status of a successful answer over REST, e.g. 201. 0 means 200."""
     await_reactions_ms: _builtins.int
-    """How long the answer to a call from outside may wait, in milliseconds, for the reactions in the same
-    process to what the call published, and for those that follow from them, so that the caller sees their
-    effects when it looks right afterwards. A convenience: the call has succeeded whether they are done or
-    not. Where another process delivers an event, nobody tells this one, and the whole time is waited. 0: does not wait. At most 5,000.
+    """How long the answer to a call from outside may wait, in milliseconds, for the reactions to what the call
+    published, in whichever process they run, and for those that follow from them, so that the caller sees their
+    effects when it looks right afterwards. A convenience: the call has succeeded whether they are done or not.
+    Where another worker delivers an event, nobody tells this one, and the whole time is waited. 0: does not
+    wait. At most 5,000.
     """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
