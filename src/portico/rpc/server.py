@@ -6,10 +6,13 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from portico.resilience.admission import Admission
+from portico.rpc.health import SERVICE_NAME as HEALTH
+from portico.rpc.health import Health
 from portico.rpc.network_calls import handlers_of
 from portico.rpc.reflecting import add_reflection
+from portico.rpc.shedding import Shedding
 from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
@@ -20,23 +23,38 @@ if TYPE_CHECKING:
     from portico.rpc.interfaces import Handler
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
+    from portico.telemetry.metrics import Metrics
 
 # Old connections are closed in good order: their streams get the grace to end, and clients that sit behind
 # a load balancer spread anew.
 _CONNECTION_AGE_SECONDS = 15 * 60
 _CONNECTION_GRACE_SECONDS = 60
 
-_SERVING = health_pb2.HealthCheckResponse.SERVING
+# Clients may ask this often whether we are there, and we ask those that have been quiet for so long.
+_LEAST_PING_SECONDS = 5
+_KEEPALIVE_SECONDS = 60
+_KEEPALIVE_TIMEOUT_SECONDS = 20
+
+# A call that gRPC's core could not hand over for so long is refused by it: the last resort when refusing
+# calls is itself too much work.
+_UNTOUCHED_SECONDS = 1
+
+_MOST_WAITING = 1000
+_PATIENCE_SECONDS = 0.2
+
+# Beyond those that run or wait: for health and reflection.
+_SPARE_CALLS = 50
 
 
 class Server:
     """Serves a registry over HTTP/2, with health per service and reflection.
 
     In three moves, so that a taken port is told before anything else starts: ``bind``, ``mount``,
-    ``start``. ``threads`` calls run at a time; the others wait their turn until their deadline, and
-    beyond ``most_calls`` in all they are refused with RESOURCE_EXHAUSTED. ``host`` may be a Unix socket,
-    ``unix:/path``, which has no port. With ``credentials`` all of it is under TLS. With ``reuse_port``
-    several processes may serve on the port. ``setting`` is what a person changes when it is taken.
+    ``start``. ``threads`` calls run at a time, the others wait their turn unless ``admission`` refuses
+    them: at once, with RESOURCE_EXHAUSTED and reason OVERLOADED. Health and reflection are not refused.
+    ``host`` may be a Unix socket, ``unix:/path``, which has no port. With ``credentials`` all of it is
+    under TLS. With ``reuse_port`` several processes may serve on the port. ``setting`` is what a person
+    changes when it is taken.
 
     grpcio gives a call its thread before the request message is there. A client that opens calls and
     sends no message holds threads until its connection is ``_CONNECTION_AGE_SECONDS`` old, when it is
@@ -49,7 +67,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         threads: int = 8,
-        most_calls: int = 1000,
+        admission: Admission | None = None,
         max_message_bytes: int = 4 * 1024 * 1024,
         credentials: grpc.ServerCredentials | None = None,
         reuse_port: bool = False,
@@ -68,14 +86,23 @@ class Server:
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_connection_age_ms", _CONNECTION_AGE_SECONDS * 1000),
             ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_SECONDS * 1000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_SECONDS * 1000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
+            ("grpc.server_max_unrequested_time_in_server", _UNTOUCHED_SECONDS),
         )
-        self._workers = Workers(threads)
+        admission = admission or Admission(
+            most_waiting=_MOST_WAITING, patience_seconds=_PATIENCE_SECONDS
+        )
+        self._workers = Workers(threads, admission=admission)
         self._server = grpc.server(
             cast("ThreadPoolExecutor", self._workers),
             options=options,
-            maximum_concurrent_rpcs=most_calls,
+            interceptors=[Shedding(self._workers)],
+            maximum_concurrent_rpcs=threads + admission.most_waiting + _SPARE_CALLS,
         )
-        self._health = health.HealthServicer()
+        self._health = Health()
 
     @property
     def address(self) -> str:
@@ -112,19 +139,34 @@ class Server:
         self._services = tuple(served)
         for service, handlers in served.items():
             self._server.add_registered_method_handlers(service, dict(handlers))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, (*self._services, health.SERVICE_NAME))
+        self._health.add_to(self._server)
+        add_reflection(self._server, (*self._services, HEALTH))
+
+    def measure(self, metrics: Metrics, *, listener: str) -> None:
+        """Let ``metrics`` tell of the calls that wait, and of those that were refused."""
+        workers = self._workers
+        metrics.gauge(
+            "portico_waiting_calls",
+            "Calls that wait for a thread of the server.",
+            lambda: workers.waiting,
+            listener=listener,
+        )
+        metrics.counter(
+            "portico_shed_calls",
+            "Calls refused because they would have waited too long.",
+            lambda: workers.refused,
+            listener=listener,
+        )
 
     def start(self) -> None:
         """Serve, and report every service healthy."""
         self._workers.start()
         self._server.start()
-        for service in ("", *self._services):
-            self._health.set(service, _SERVING)
+        self._health.serving(self._services)
 
     def stop(self, grace_seconds: float) -> None:
         """Report unhealthy, refuse new calls, and let running ones end within ``grace_seconds``."""
-        self._health.enter_graceful_shutdown()
+        self._health.leaving()
         self._server.stop(grace_seconds).wait()
         self._workers.stop()
 

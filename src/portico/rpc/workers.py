@@ -8,6 +8,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from portico.resilience.admission import Admission
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
@@ -55,15 +56,30 @@ class Workers:
     """A fixed number of threads that take work in the order it comes.
 
     In the place of a ``ThreadPoolExecutor``, whose futures and locks take as long as all that the
-    kernel does around a call.
+    kernel does around a call. ``admission`` says when work that comes should rather not be submitted.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, admission: Admission | None = None) -> None:
+        self._admission = admission or Admission.of_everything()
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"portico-grpc-{number}", daemon=True)
             for number in range(threads)
         ]
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that no thread has taken yet."""
+        return self._queue.qsize()
+
+    @property
+    def refused(self) -> int:
+        """How often ``refuse`` has said yes."""
+        return self._admission.refused
+
+    def refuse(self) -> bool:
+        """Whether work that comes now would wait too long; it is counted as refused then."""
+        return self._admission.refuses(self._queue.qsize())
 
     def start(self) -> None:
         """Begin to work."""
@@ -73,6 +89,7 @@ class Workers:
     def submit(self, fn: Callable[..., object], *args: Any, **kwargs: Any) -> Task:
         """Have ``fn`` called with the arguments, when its turn comes."""
         task = Task(partial(fn, *args, **kwargs))
+        self._admission.arrived()
         self._queue.put(task)
         return task
 
@@ -82,6 +99,8 @@ class Workers:
             self._queue.put(None)
 
     def _work(self) -> None:
-        while (task := self._queue.get()) is not None:
+        queue, taken = self._queue, self._admission.taken
+        while (task := queue.get()) is not None:
+            taken(queue.qsize())
             task.run()
             del task  # an idle thread keeps no call alive

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from portico.context import Identity, current, entered, root
+from portico.resilience.admission import Admission
 from portico.rpc import reflecting
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
@@ -181,7 +182,9 @@ class TestStopping:
 
 
 def test_calls_beyond_the_bound_are_refused(servicer: Servicer) -> None:
-    server = serving(servicer, threads=1, most_calls=2)
+    server = serving(
+        servicer, threads=1, admission=Admission(most_waiting=1, patience_seconds=PATIENCE_SECONDS)
+    )
     with grpc.insecure_channel(server.address) as channel:
         stub = stubs.GreeterServiceStub(channel)
         accepted = [
