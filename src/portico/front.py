@@ -28,18 +28,15 @@ class Front:
     probes and the metrics.
     """
 
-    def __init__(
-        self, settings: Settings, *, public: bool = True, reuse_port: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, *, public: bool = True) -> None:
         self._settings = settings
-        self._reuse_port = reuse_port
         self._server = (
             Server(
                 host=settings.grpc_host,
                 port=settings.grpc_port,
                 threads=settings.grpc_threads,
                 max_message_bytes=settings.max_message_bytes,
-                reuse_port=reuse_port,
+                sharing=settings.supervised.sharing(settings.grpc_port),
             )
             if public
             else None
@@ -93,6 +90,8 @@ class Front:
             not_ready=not_ready,
             metrics=metrics.render,
         )
+        if policy.tracer is not None:
+            gateway.trace(policy.tracer)
         self._http = HttpServer(
             gateway, listener=self._listener, threads=self._settings.http_threads
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from portico.security.certificates import Certificates
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
+    from portico.telemetry.otel.tracer import Tracer
 
 
 class HopServer:
@@ -33,7 +34,6 @@ class HopServer:
         *,
         passports: Passports,
         certificates: Certificates | None,
-        reuse_port: bool,
     ) -> None:
         host, port = _listening(settings, placement)
         self._passports = passports
@@ -45,7 +45,7 @@ class HopServer:
             threads=placement.process.threads or settings.hop_threads,
             max_message_bytes=settings.max_message_bytes,
             credentials=None if certificates is None else certificates.server_credentials(),
-            reuse_port=reuse_port,
+            sharing=settings.supervised.sharing(port),
             setting="hop_host and hop_port",
         )
 
@@ -109,24 +109,29 @@ class Neighbours:
         }
 
     def channel(
-        self, process: str, *, caller: str, timeout_seconds: float | None = None
+        self,
+        process: str,
+        *,
+        caller: str,
+        timeout_seconds: float | None = None,
+        tracer: Tracer | None = None,
     ) -> RemoteChannel:
         """A channel for module ``caller``; ``timeout_seconds`` bounds each unary call."""
         return self._peers[process].channel(
             caller=caller,
             timeout_seconds=timeout_seconds,
+            tracer=tracer,
             default_timeout_seconds=self._settings.default_timeout_seconds,
             commands_need_workflow=self._placement.commands_need_workflow,
         )
 
-    def server(self, *, reuse_port: bool = False) -> HopServer:
+    def server(self) -> HopServer:
         """What the others call; its port is not taken yet."""
         return HopServer(
             self._settings,
             self._placement,
             passports=self._passports,
             certificates=self._certificates,
-            reuse_port=reuse_port,
         )
 
     def close(self) -> None:

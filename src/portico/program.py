@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from portico.rpc.placed import PlacedChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.telemetry import logs
+from portico.telemetry.export import open_tracer
 from portico.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -56,12 +58,10 @@ class Program:
         *,
         clock: Clock | None = None,
         serve: bool = True,
-        reuse_port: bool = False,
     ) -> None:
         """Nothing happens yet. Without ``serve`` no port is opened: a worker, or a test.
 
-        With ``reuse_port`` the ports may be shared with other programs that do the same. Raises
-        TopologyError, SettingsError or ModuleError when there is no such process.
+        Raises TopologyError, SettingsError or ModuleError when there is no such process.
         """
         self.application = application
         self.placement = Placement.chosen(application, settings)
@@ -79,11 +79,9 @@ class Program:
         if self.placement.topology.is_split:
             self._neighbours = _neighbours(self)
             if serve and self._modules:
-                self._hop_server = self._neighbours.server(reuse_port=reuse_port)
+                self._hop_server = self._neighbours.server()
         if serve:
-            self._front = Front(
-                self.settings, public=self.placement.process.front, reuse_port=reuse_port
-            )
+            self._front = Front(self.settings, public=self.placement.process.front)
         self.policy = self._make_policy()
         self._channels: dict[str, grpc.Channel] = {}
         self._stopping = ExitStack()
@@ -127,6 +125,7 @@ class Program:
         self._stopping.close()
 
     def _start(self, stack: ExitStack, *, deliver: bool) -> None:
+        self._trace(stack)
         self._take_ports(stack)
         if any(module.owns_data for module in self._modules):
             from portico.storage import (
@@ -139,6 +138,7 @@ class Program:
                 ids=self._ids,
                 is_local=self.placement.is_here,
                 demands=self.placement.demands(self.settings),
+                tracer=self.policy.tracer,
             )
             self.storage.open(self._modules, self.application.migrations)
             stack.callback(self.storage.close)
@@ -152,6 +152,19 @@ class Program:
         if self.storage is not None:
             self._deliver(self.storage, assembled, stack if deliver else None)
         self._open(stack)
+
+    def _trace(self, stack: ExitStack) -> None:
+        """Make spans from now on, if the settings say where to."""
+        tracer = open_tracer(
+            application=self.application.name,
+            process=self.placement.process.name,
+            otlp_endpoint=self.settings.otlp_endpoint,
+            file=self.settings.trace_file,
+            ratio=self.settings.trace_ratio,
+        )
+        if tracer is not None:
+            stack.callback(tracer.close)
+            self.policy = replace(self.policy, tracer=tracer)
 
     def _take_ports(self, stack: ExitStack) -> None:
         if self._neighbours is not None:
@@ -205,7 +218,9 @@ class Program:
         seconds = None if edge.timeout_ms is None else edge.timeout_ms / 1000
         home = self.placement.home(service)
         if home is not None and self._neighbours is not None:
-            return self._neighbours.channel(home, caller=caller, timeout_seconds=seconds)
+            return self._neighbours.channel(
+                home, caller=caller, timeout_seconds=seconds, tracer=self.policy.tracer
+            )
         return LocalChannel(
             self.registry,
             policy=self.policy,

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from portico._sources import PREFIX, SettingsError, Sources, variable_of
 from portico.resilience.settings import RemoteSettings
+from portico.supervise.settings import SupervisedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
     http_threads: int = Field(8, ge=1, le=1024, description="REST requests that run at once")
 
     remote: RemoteSettings = RemoteSettings()
+    supervised: SupervisedSettings = SupervisedSettings()
 
     database_url: SecretStr | None = Field(
         None, description="Postgres; without it an embedded one is started"
@@ -131,6 +133,20 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto is text on a terminal and JSON lines elsewhere"
+    )
+
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="collector of traces, OTLP over HTTP, such as http://127.0.0.1:4318",
+    )
+    trace_file: Path | None = Field(
+        None,
+        description="file to which spans are appended as JSON lines; without a suffix a folder,"
+        " with a file for each process",
+    )
+    trace_ratio: float = Field(
+        1.0, ge=0, le=1, description="share of the traces beginning here that are recorded"
     )
 
     @classmethod

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from portico.module import Module
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
+    from portico.telemetry.otel.tracer import Tracer
 
 _log = logs.logger("portico.storage")
 
@@ -74,6 +75,7 @@ class Storage:
         ids: Ids,
         is_local: Callable[[type], bool] = lambda _: True,
         demands: Sequence[Demand] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         """``is_local`` tells of a generated stub class whether its module is in this process.
 
@@ -82,6 +84,7 @@ class Storage:
         self._settings = settings
         self._is_local = is_local
         self._demands = demands
+        self._tracer = tracer
         self._clock = clock
         self._ids = ids
         self._doorbell = Doorbell()
@@ -110,6 +113,8 @@ class Storage:
                 guard=self._settings.guard,
             )
             stack.callback(self._engine.close)
+            if self._tracer is not None:
+                self._engine.trace()
             self._databases = {name: Database(self._engine, schema=name) for name in names}
             refuse_excess(self._demands, self._most_connections(), database=_shown(url))
             self._stack = stack.pop_all()
@@ -140,7 +145,11 @@ class Storage:
             for reaction in reactions_of(instance, database=self._databases[each.module.name])
         ]
         return Relay(
-            self._databases.values(), reactions, clock=self._clock, doorbell=self._doorbell
+            self._databases.values(),
+            reactions,
+            clock=self._clock,
+            doorbell=self._doorbell,
+            tracer=self._tracer,
         )
 
     def measure(self, relay: Relay, metrics: Metrics) -> None:

@@ -68,6 +68,7 @@ class _Guarded:
         return _Held(rpc)
 
 
+@grpc.Future.register  # what it does not do itself, the call does
 class _Held:
     """A call under way, cancelled when nobody holds this any more.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from portico.security.passport import Passports
     from portico.telemetry.metrics import Metrics
+    from portico.telemetry.otel.tracer import Tracer
 
 _QUERIES, _COMMANDS = "queries", "commands"
 _LOOK_EVERY_SECONDS = 5.0
@@ -103,11 +104,12 @@ class Peer:
         timeout_seconds: float | None = None,
         default_timeout_seconds: float | None = 10.0,
         commands_need_workflow: bool = False,
+        tracer: Tracer | None = None,
     ) -> RemoteChannel:
         """A channel for module ``caller``, empty for the world outside; closing it leaves the connection open.
 
         ``timeout_seconds`` bounds each unary call, ``default_timeout_seconds`` one that nothing else bounds.
-        ``commands_need_workflow`` is as in ``Policy``.
+        ``commands_need_workflow`` and ``tracer`` are as in ``Policy``.
         """
         return RemoteChannel(
             GuardedChannel(self._link, self._guard_of),
@@ -121,6 +123,7 @@ class Peer:
                 passports=self._passports,
                 commands_need_workflow=commands_need_workflow,
             ),
+            tracer=tracer,
         )
 
     def renew(self) -> None:
