@@ -13,6 +13,7 @@ from portico.rpc.health import Health
 from portico.rpc.network_calls import handlers_of
 from portico.rpc.reflecting import add_reflection
 from portico.rpc.shedding import Shedding
+from portico.rpc.steering import steer
 from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from portico.rpc.interfaces import Handler
     from portico.rpc.policy import Policy
     from portico.rpc.registry import Registry
+    from portico.rpc.sharing import PortSharing
     from portico.telemetry.metrics import Metrics
 
 # Old connections are closed in good order: their streams get the grace to end, and clients that sit behind
@@ -53,7 +55,7 @@ class Server:
     ``start``. ``threads`` calls run at a time, the others wait their turn unless ``admission`` refuses
     them: at once, with RESOURCE_EXHAUSTED and reason OVERLOADED. Health and reflection are not refused.
     ``host`` may be a Unix socket, ``unix:/path``, which has no port. With ``credentials`` all of it is
-    under TLS. With ``reuse_port`` several processes may serve on the port. ``setting`` is what a person
+    under TLS. With ``sharing`` several processes may serve on the port. ``setting`` is what a person
     changes when it is taken.
 
     grpcio gives a call its thread before the request message is there. A client that opens calls and
@@ -70,22 +72,21 @@ class Server:
         admission: Admission | None = None,
         max_message_bytes: int = 4 * 1024 * 1024,
         credentials: grpc.ServerCredentials | None = None,
-        reuse_port: bool = False,
+        sharing: PortSharing | None = None,
         setting: str = "grpc_host and grpc_port",
     ) -> None:
         self.host = host
         self.port = port
         self._credentials = credentials
-        self._reuse_port = reuse_port
+        self._sharing = sharing
         self._setting = setting
         self._services: tuple[str, ...] = ()
         options = (
             # Where nobody asked for it, a second server on the port is a mistake to be told.
-            ("grpc.so_reuseport", int(reuse_port)),
+            ("grpc.so_reuseport", int(sharing is not None)),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.max_connection_age_ms", _CONNECTION_AGE_SECONDS * 1000),
-            ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_SECONDS * 1000),
+            *_ageing(sharing),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_SECONDS * 1000),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
@@ -110,9 +111,17 @@ class Server:
         return self.host if self._is_path else _address(self.host, self.port)
 
     def bind(self) -> None:
-        """Take the port, without serving yet; OSError when somebody has it."""
-        if not (self._is_path or self._reuse_port):
+        """Take the port, without serving yet; OSError when somebody has it.
+
+        A shared one is taken at the start: others answer there until then.
+        """
+        if self._sharing is not None:
+            return
+        if not self._is_path:
             _refuse_taken(self.host, self.port, self._setting)
+        self._listen()
+
+    def _listen(self) -> None:
         try:
             if self._credentials is None:
                 self.port = self._server.add_insecure_port(self.address)
@@ -160,19 +169,38 @@ class Server:
 
     def start(self) -> None:
         """Serve, and report every service healthy."""
+        if self._sharing is not None:
+            self._listen()
         self._workers.start()
         self._server.start()
+        if self._sharing is not None:
+            steer(self.port, self._sharing.members)
         self._health.serving(self._services)
 
     def stop(self, grace_seconds: float) -> None:
         """Report unhealthy, refuse new calls, and let running ones end within ``grace_seconds``."""
-        self._health.leaving()
+        if self._sharing is None:  # else clients would believe it of the others, too
+            self._health.leaving()
         self._server.stop(grace_seconds).wait()
         self._workers.stop()
 
     @property
     def _is_path(self) -> bool:
         return self.host.startswith("unix:")
+
+
+def _ageing(sharing: PortSharing | None) -> tuple[tuple[str, int], ...]:
+    """When connections are asked to be made anew, and how long their calls may go on after that."""
+    sooner = None if sharing is None else sharing.connection_age_seconds
+    age, grace = (
+        (_CONNECTION_AGE_SECONDS, _CONNECTION_GRACE_SECONDS)
+        if sooner is None
+        else (sooner, _CONNECTION_AGE_SECONDS)
+    )
+    return (
+        ("grpc.max_connection_age_ms", round(age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(grace * 1000)),
+    )
 
 
 def _address(host: str, port: int) -> str:

@@ -1,0 +1,41 @@
+"""What a supervisor tells the processes that it starts: the settings section ``supervised``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from portico.rpc.sharing import PortSharing
+
+
+class SupervisedSettings(BaseModel):
+    """Set by ``portico up`` and ``portico serve --workers``; hardly by anyone else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    shared_ports: bool = Field(
+        default=False, description="share gRPC's ports with other processes that do the same"
+    )
+    steering: dict[int, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="for a shared port, which of the processes there get new connections",
+    )
+    http_socket: int | None = Field(
+        None, ge=3, description="descriptor of a socket that listens already, to serve REST on"
+    )
+    linger_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="at SIGTERM: time to go on serving connections that are open, while they move elsewhere",
+    )
+    metrics_folder: Path | None = Field(
+        None, description="where the workers of a process find each other's metrics"
+    )
+
+    def sharing(self, port: int) -> PortSharing | None:
+        """How the server on ``port`` shares it; None when it does not."""
+        if not self.shared_ports:
+            return None
+        return PortSharing(members=self.steering.get(port, ()), linger_seconds=self.linger_seconds)
