@@ -1,6 +1,24 @@
-"""Use cases that change several modules: one transaction while they live together."""
+"""Use cases that change several modules: one transaction while these live together, a durable saga apart.
+
+A module is given its :class:`Workflows`, defines each :class:`Workflow` there once and runs it. Where
+the modules live decides how it runs; what it does is written once.
+"""
 
 from portico.workflow.definition import Step, Workflow
-from portico.workflow.together import Workflows, step_key, trying
+from portico.workflow.log import forget, under_way
+from portico.workflow.recovery import Recovery
+from portico.workflow.settings import WorkflowSettings
+from portico.workflow.step import step_key, trying
+from portico.workflow.workflows import Workflows
 
-__all__ = ["Step", "Workflow", "Workflows", "step_key", "trying"]
+__all__ = [
+    "Recovery",
+    "Step",
+    "Workflow",
+    "WorkflowSettings",
+    "Workflows",
+    "forget",
+    "step_key",
+    "trying",
+    "under_way",
+]

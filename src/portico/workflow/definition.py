@@ -17,18 +17,31 @@ class Step(Generic[State]):
 
     ``action`` does it and notes in the state what later steps need; ``undo`` takes it back, and is
     left out where there is nothing to take back. Each must do no harm when it runs twice for the
-    same workflow: commands get the step's key as their ``request_id``. ``undo`` never runs while all
-    modules share a transaction, since the rollback does its work.
+    same run: commands get the step's key as their ``request_id``. ``undo`` never runs while all
+    modules share a transaction, since the rollback does its work. Where they do not, it also runs
+    when nobody knows whether the action happened, or while that is still on its way: the callee must
+    answer the undo of what it has never seen, and refuse the action that comes after it.
+
+    ``at`` is the stub class of the module that the step calls; None for a step in the module's own
+    tables. A step calls no module but that one. ``query`` says that it only asks, so that nothing is
+    lost when it never ran and nothing is done when it runs again. With ``pivot`` there is no way back
+    once the step is done: steps behind it are tried until they succeed, whatever they are told.
     """
 
     name: str
     action: Callable[[State], None]
     undo: Callable[[State], None] | None = None
+    at: type | None = None
+    query: bool = False
+    pivot: bool = False
 
 
 @dataclass(frozen=True)
 class Workflow(Generic[State]):
-    """Steps in order. ``version`` grows whenever a change would break a workflow that is under way.
+    """Steps in order. ``version`` grows whenever a change would break a run that is under way.
+
+    ``subject`` tells from the state what a run is about, say the id of an order, for
+    :func:`portico.workflow.under_way` and for whoever looks at the log.
 
     Raises ValueError when two steps share a name or there are none.
     """
@@ -36,6 +49,7 @@ class Workflow(Generic[State]):
     name: str
     version: int
     steps: Sequence[Step[State]]
+    subject: Callable[[State], str] | None = None
 
     def __post_init__(self) -> None:
         names = [step.name for step in self.steps]

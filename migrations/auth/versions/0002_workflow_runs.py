@@ -1,0 +1,15 @@
+"""The log of the workflows that auth runs where its neighbours live in other processes."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from portico.workflow import schema
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Make the log."""
+    schema.create_v1(op, "auth")

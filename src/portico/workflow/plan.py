@@ -1,0 +1,64 @@
+"""A workflow as one process runs it: which of its steps leave the process, and how its state is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.workflow.definition import Workflow
+
+State = TypeVar("State")
+Strategy = Literal["together", "apart"]
+
+
+class Plan(Generic[State]):
+    """Made once for each workflow of a process."""
+
+    def __init__(
+        self, workflow: Workflow[State], kind: type[State], *, is_local: Callable[[type], bool]
+    ) -> None:
+        """``kind`` is the dataclass of the state; its fields are plain data."""
+        self.workflow = workflow
+        self.steps = tuple(workflow.steps)
+        self.is_remote = tuple(is_remote(step.at, is_local) for step in self.steps)
+        self._kind = kind
+
+    @property
+    def strategy(self) -> Strategy:
+        """Together when no step leaves the process."""
+        return "apart" if any(self.is_remote) else "together"
+
+    def is_past_pivot(self, done: int) -> bool:
+        """Whether there is no way back after the first ``done`` steps."""
+        return any(step.pivot for step in self.steps[:done])
+
+    def subject(self, state: State) -> str:
+        """What a run is about; empty when the workflow does not say."""
+        return "" if self.workflow.subject is None else self.workflow.subject(state)
+
+    def encode(self, state: State) -> str:
+        """The state as JSON. Raises TypeError when it has anything but plain data."""
+        return orjson.dumps(state).decode()
+
+    def decode(self, written: dict[str, Any]) -> State:
+        """The state that was written down."""
+        return self._kind(**written)
+
+    def encode_first(self, state: State) -> str:
+        """As ``encode``; TypeError also for what would come back as something else, such as a tuple."""
+        written = self.encode(state)
+        if type(state) is not self._kind or self.decode(orjson.loads(written)) != state:
+            raise TypeError(
+                f"the state of {self.workflow.name} is not a {self._kind.__name__} of plain data: "
+                "lists, dicts, strings, numbers, booleans and None"
+            )
+        return written
+
+
+def is_remote(stub_class: type | None, is_local: Callable[[type], bool]) -> bool:
+    """Whether a step at this stub class leaves the process."""
+    return stub_class is not None and not is_local(stub_class)

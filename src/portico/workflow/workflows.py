@@ -1,0 +1,112 @@
+"""A module's way to run its workflows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from portico.clock import SystemClock
+from portico.ids import Ids
+from portico.telemetry import logs
+from portico.workflow import together
+from portico.workflow.apart import Apart
+from portico.workflow.desk import Desk
+from portico.workflow.log import Log, Version
+from portico.workflow.plan import Plan, Strategy, is_remote
+from portico.workflow.settings import WorkflowSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from portico.clock import Clock
+    from portico.data import Database
+    from portico.workflow.definition import Workflow
+    from portico.workflow.run import Run
+
+State = TypeVar("State")
+
+_log = logs.logger("portico.workflow")
+
+
+def _all_local(_: type) -> bool:
+    return True
+
+
+class Workflows:
+    """The workflows of one module: defined once at the start, run by its use cases.
+
+    A workflow whose steps all stay in the process is one transaction: *together*. Where one leaves
+    it, each run is written to a log in the module's schema and finished or undone in the end, by this
+    process or another one: *apart*.
+    """
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        database: Database,
+        clock: Clock | None = None,
+        is_local: Callable[[type], bool] = _all_local,
+        settings: WorkflowSettings | None = None,
+    ) -> None:
+        """``is_local`` tells of a stub class whether its module runs in this process, on this database."""
+        clock = clock or SystemClock()
+        self.desk = Desk(
+            module=module,
+            database=database,
+            log=Log(database.schema),
+            clock=clock,
+            ids=Ids(clock=clock),
+            settings=settings or WorkflowSettings(),
+        )
+        self._is_local = is_local
+        self._plans: dict[Version, Plan[Any]] = {}
+        self._apart = Apart(self.desk)
+
+    def define(self, workflow: Workflow[State], *, state: type[State]) -> Workflow[State]:
+        """Make the workflow known, so that its runs can be taken up after a crash; answers it.
+
+        ``state`` is a dataclass of plain data: lists, dicts, strings, numbers, booleans, None. Versions
+        stay defined until no run of them is left. Defining the same one again changes nothing.
+        """
+        version = workflow.name, workflow.version
+        if version not in self._plans:
+            plan = self._plans[version] = Plan(workflow, state, is_local=self._is_local)
+            _log.info("workflow", workflow=workflow.name, strategy=plan.strategy)
+        return workflow
+
+    @property
+    def plans(self) -> Mapping[Version, Plan[Any]]:
+        """What is defined, by name and version."""
+        return self._plans
+
+    def strategy(self, workflow: Workflow[Any]) -> Strategy:
+        """How the workflow runs in this process."""
+        leaves = any(is_remote(step.at, self._is_local) for step in workflow.steps)
+        return "apart" if leaves else "together"
+
+    def run(self, workflow: Workflow[State], state: State, *, key: str) -> State:
+        """Run all steps and return the state they left.
+
+        ``key`` names this run, the same for every repeat of the same request. What a step is refused
+        undoes everything and comes out of here unchanged.
+
+        Apart, the answer of a run that is done is the answer of every later one with its key; a repeat
+        while it is under way waits for it. A run that was undone has left nothing: its key is free, as
+        it is together. A step that cannot be reached counts as refused after a few attempts. When the
+        caller's time ends first, or there is no way back, the run goes on without it: ABORTED with
+        WORKFLOW_RUNNING and the metadata ``workflow`` and ``run_id``.
+
+        Raises RuntimeError for a workflow that leaves the process and was never defined, and
+        ``TransactionMisuseError`` for one inside a unit of work.
+        """
+        plan: Plan[State] | None = self._plans.get((workflow.name, workflow.version))
+        strategy = self.strategy(workflow) if plan is None else plan.strategy
+        if strategy == "together":
+            return together.run(self.desk.module, self.desk.database, workflow, state, key=key)
+        if plan is None:
+            raise RuntimeError(f"{workflow.name} leaves the process: define it before it is run")
+        return self._apart.run(plan, state, key=key)
+
+    def take_up(self) -> Run | None:
+        """Go on with one run that nobody works on; None when there is none. For ``Recovery``."""
+        return self._apart.take_up(self._plans)
