@@ -4,7 +4,6 @@ A grpcio client spends as much processor time on a call as a grpcio server, so w
 client that is measured. Here the frames of the request are made once and sent again and again, and of
 an answer only the frames are read. An answer counts when its message is, byte for byte, the expected
 one, and its stream was ended by the server.
-Source of the format: RFC 9113 (HTTP/2) and RFC 7541 (HPACK).
 """
 
 from __future__ import annotations
@@ -15,16 +14,11 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from portico.lab import http2
+
 if TYPE_CHECKING:
     from types import TracebackType
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
-_FRAME_HEADER = 9
-_STATIC_ENTRIES = 61
-_FIRST_WINDOW = 65535
-_LARGEST_WINDOW = 2**31 - 1
 _READ_BYTES = 256 * 1024
 
 
@@ -64,7 +58,7 @@ class Caller:
     ) -> None:
         self._in_flight = in_flight
         self._connections = [
-            _Connection(address, path, headers, _message(request), _message(response))
+            _Connection(address, path, headers, http2.message(request), http2.message(response))
             for _ in range(connections)
         ]
 
@@ -131,15 +125,20 @@ class _Connection:
             *headers,
         )
         self._stream = -1
-        self._window = _FIRST_WINDOW
+        self._window = http2.FIRST_WINDOW
         self._owed = 0
         self._asked: set[int] = set()
         self._good: set[int] = set()
         self._unread = b""
         self.socket.sendall(
-            _PREFACE
-            + _frame(_SETTINGS, 0, 0, b"")
-            + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _LARGEST_WINDOW - _FIRST_WINDOW))
+            http2.PREFACE
+            + http2.frame(http2.SETTINGS, 0, 0, b"")
+            + http2.frame(
+                http2.WINDOW_UPDATE,
+                0,
+                0,
+                struct.pack(">I", http2.LARGEST_WINDOW - http2.FIRST_WINDOW),
+            )
         )
 
     @property
@@ -157,9 +156,9 @@ class _Connection:
         for _ in range(times):
             self._stream += 2
             first = self._stream == 1
-            block = _literals(self._fields) if first else _indexes(len(self._fields))
-            frames.append(_frame(_HEADERS, _END_HEADERS, self._stream, block))
-            frames.append(_frame(_DATA, _END_STREAM, self._stream, self._request))
+            block = http2.literals(self._fields) if first else http2.indexes(len(self._fields))
+            frames.append(http2.frame(http2.HEADERS, http2.END_HEADERS, self._stream, block))
+            frames.append(http2.frame(http2.DATA, http2.END_STREAM, self._stream, self._request))
             self._asked.add(self._stream)
         self.socket.sendall(b"".join(frames))
 
@@ -169,31 +168,33 @@ class _Connection:
         if len(data) == len(self._unread):
             raise WrongAnswerError("the server closed the connection")
         before, at = self.answered, 0
-        while at + _FRAME_HEADER <= len(data):
-            size, kind, flags, stream = _frame_header(data, at)
-            end = at + _FRAME_HEADER + size
+        while at + http2.FRAME_HEADER <= len(data):
+            size, kind, flags, stream = http2.frame_header(data, at)
+            end = at + http2.FRAME_HEADER + size
             if end > len(data):
                 break
-            self._take(kind, flags, stream, data[at + _FRAME_HEADER : end])
+            self._take(kind, flags, stream, data[at + http2.FRAME_HEADER : end])
             at = end
         self._unread = data[at:]
         return self.answered - before
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _DATA:
+        if kind == http2.DATA:
             if payload != self._response:
                 raise WrongAnswerError(f"not the expected message: {payload!r}")
             self._good.add(stream)
-        elif kind == _HEADERS:
-            if flags & _END_STREAM:
+        elif kind == http2.HEADERS:
+            if flags & http2.END_STREAM:
                 self._end(stream)
-        elif kind == _WINDOW_UPDATE:
+        elif kind == http2.WINDOW_UPDATE:
             if stream == 0:
                 self._window += struct.unpack(">I", payload)[0]
-        elif kind in {_SETTINGS, _PING}:
-            if not flags & _ACK:
-                self.socket.sendall(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
-        elif kind in {_RESET, _GOAWAY}:
+        elif kind in {http2.SETTINGS, http2.PING}:
+            if not flags & http2.ACK:
+                self.socket.sendall(
+                    http2.frame(kind, http2.ACK, 0, payload if kind == http2.PING else b"")
+                )
+        elif kind in {http2.RESET, http2.GOAWAY}:
             raise WrongAnswerError(f"the server gave up: {payload!r}")
 
     def _end(self, stream: int) -> None:
@@ -202,43 +203,3 @@ class _Connection:
         self._good.remove(stream)
         self._asked.remove(stream)
         self.answered += 1
-
-
-def _message(content: bytes) -> bytes:
-    """A gRPC message: not compressed, its length, itself."""
-    return struct.pack(">BI", 0, len(content)) + content
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def _frame_header(data: bytes, at: int) -> tuple[int, int, int, int]:
-    high, low, kind, flags, stream = struct.unpack_from(">BHBBI", data, at)
-    return (high << 16) | low, kind, flags, stream
-
-
-def _literals(fields: tuple[tuple[str, str], ...]) -> bytes:
-    """The fields in full, for the server to remember: the first comes to lie deepest in its table."""
-    return b"".join(b"\x40" + _text(name) + _text(value) for name, value in fields)
-
-
-def _indexes(count: int) -> bytes:
-    """The same fields, each by its place in the server's table."""
-    return b"".join(bytes([0x80 | (_STATIC_ENTRIES + place)]) for place in range(count, 0, -1))
-
-
-def _text(text: str) -> bytes:
-    return _number(len(text)) + text.encode("ascii")
-
-
-def _number(number: int) -> bytes:
-    """An integer with a prefix of seven bits."""
-    most = 0x7F
-    if number < most:
-        return bytes([number])
-    rest, out = number - most, bytearray([most])
-    while rest > most:
-        out.append(0x80 | (rest & most))
-        rest >>= 7
-    return bytes([*out, rest])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from importlib.metadata import version
+from pathlib import Path
 
 
 def described() -> dict[str, object]:
@@ -30,3 +32,23 @@ def keep_on_processor(number: int, *, process: int = 0) -> bool:
         return False
     os.sched_setaffinity(process, {allowed[number]})
     return True
+
+
+def processors() -> set[int] | None:
+    """The processors that this process may use; None where the operating system does not say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+
+def keep_on(numbers: set[int] | None) -> None:
+    """Let this process use those processors, as ``processors`` told them."""
+    if numbers is not None:
+        os.sched_setaffinity(0, numbers)
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds; 0 where the operating system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
