@@ -14,7 +14,7 @@ from portico.errors import StatusError
 from portico.events import Doorbell, Events, Relay, reactions_of
 from portico.settings import SettingsError
 from portico.telemetry import logs
-from portico.workflow import Workflows
+from portico.workflow import Recovery, Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +90,7 @@ class Storage:
         self._doorbell = Doorbell()
         self._stack = ExitStack()
         self._databases: dict[str, Database] = {}
+        self._workflows: dict[str, Workflows] = {}
 
     def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.
@@ -133,8 +134,23 @@ class Storage:
         return {
             Database: database,
             Events: Events(database, clock=self._clock, ids=self._ids, doorbell=self._doorbell),
-            Workflows: Workflows(module=module.name, database=database),
+            Workflows: self._workflows_of(module.name, database),
         }
+
+    def workflows(self, module: str) -> Workflows | None:
+        """The workflows of a module, once it was put together."""
+        return self._workflows.get(module)
+
+    def recovery(self) -> Recovery:
+        """What takes up workflow runs that nobody works on; not started. To be made after the modules."""
+        return Recovery(self._workflows.values())
+
+    def _workflows_of(self, module: str, database: Database) -> Workflows:
+        if module not in self._workflows:
+            self._workflows[module] = Workflows(
+                module=module, database=database, clock=self._clock, is_local=self._is_local
+            )
+        return self._workflows[module]
 
     def relay(self, assembled: Sequence[Assembled]) -> Relay:
         """The relay from every module's outbox to every reaction; not started."""
