@@ -204,7 +204,7 @@ def _load(app: str | None, **chosen: object) -> tuple[Application, Settings]:
     settings = application.settings_class().load(
         chosen={name: value for name, value in chosen.items() if value is not None}
     )
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, process=settings.process)
     return application, settings
 
 

@@ -1,7 +1,8 @@
 """Log lines: one JSON object a line on stderr, or text for a person at a terminal.
 
 Every line carries ``timestamp``, ``level``, ``event`` and ``logger``; a line written inside a call also its
-``module``, ``method``, ``request_id`` and ``trace_id``. What libraries log through the standard library
+``module``, ``method``, ``request_id`` and ``trace_id``, and ``span_id`` where it is traced; every line of
+a process of a topology the ``process``. What libraries log through the standard library
 takes the same way out. Secrets and personal data are removed (``portico.telemetry.redaction``), and a
 reader that stops reading does not stop the program (``LineStream``).
 """
@@ -86,14 +87,16 @@ def configure(
     *,
     descriptor: int = _STDERR,
     clock: Clock | None = None,
+    process: str = "",
 ) -> None:
     """Set the process's one log output; a later call replaces it.
 
-    ``auto`` is text when the descriptor is a terminal. Until the first call, warnings and errors go to
+    ``auto`` is text when the descriptor is a terminal. ``process`` is the process of a topology, in
+    every line unless it is empty. Until the first call, warnings and errors go to
     stderr as JSON.
     """
     global _output  # noqa: PLW0603  # a process has one stderr, and libraries log without asking us
-    _output = _Output(level, format, descriptor, clock or SystemClock())
+    _output = _Output(level, format, descriptor, clock or SystemClock(), process)
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Forward)]:
         root.removeHandler(handler)
@@ -111,7 +114,10 @@ def configure(
 class _Output:
     """Turns what was logged into a line, and never fails the code that logs."""
 
-    def __init__(self, level: Level, format: Format, descriptor: int, clock: Clock) -> None:
+    def __init__(
+        self, level: Level, format: Format, descriptor: int, clock: Clock, process: str
+    ) -> None:
+        self._everywhere = {"process": process} if process else {}
         self.threshold = _NUMBERS[level]
         self._clock = clock
         self._stream = LineStream(descriptor, gap=self._gap)
@@ -136,6 +142,7 @@ class _Output:
             "level": level,
             "event": scrubbed(event),
             "logger": name,
+            **self._everywhere,
         }
         call = context.current()
         if call.module:  # else nobody called: a start, a script
@@ -143,6 +150,8 @@ class _Output:
             facts["method"] = call.method
             facts["request_id"] = call.request_id
             facts["trace_id"] = call.trace_id
+            if call.span is not None:
+                facts["span_id"] = call.span.place.span_id
         if "exc_info" in fields:
             fields = self._with_exception(None, level, fields)
         return self._render({**facts, **scrubbed_fields(fields)})
@@ -178,4 +187,4 @@ class _Forward(logging.Handler):
         _output.emit(record.levelname.lower(), record.name, event, fields)
 
 
-_output = _Output("warning", "json", _STDERR, SystemClock())
+_output = _Output("warning", "json", _STDERR, SystemClock(), "")
