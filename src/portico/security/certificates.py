@@ -41,6 +41,7 @@ class Certificates:
         self._lock = threading.Lock()
         self._stamp = self._doubtful = self._files.stamp()
         self._use(Bundle.read(self._files, now=self._clock.now()), renewals=0)
+        self.current()
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """For a server that only those can connect to who show a certificate of the same authorities."""

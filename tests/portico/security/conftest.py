@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -79,3 +80,16 @@ def quiet() -> Iterator[None]:
     yield
     logs.configure(level="warning")
     os.close(nowhere)
+
+
+@pytest.fixture
+def logged(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The lines of the log since the test began."""
+    path = tmp_path_factory.mktemp("log") / "lines"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    logs.configure(level="warning", descriptor=descriptor)
+    yield lambda: [json.loads(line) for line in path.read_text().splitlines()]
+    logs.configure(level="warning")
+    os.close(descriptor)
