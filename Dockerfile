@@ -13,8 +13,9 @@ RUN /opt/portico/bin/pip install --no-cache-dir --no-deps --no-build-isolation /
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/portico /opt/portico
-RUN useradd --create-home portico
-USER portico
+# By number: a cluster can tell from it that this is not root.
+RUN useradd --create-home --uid 10001 portico
+USER 10001
 WORKDIR /home/portico
 ENV PATH=/opt/portico/bin:$PATH \
     PORTICO_APP=emporium.app:application

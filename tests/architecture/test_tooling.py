@@ -1,4 +1,4 @@
-"""What stands around the code does what it says: make, lock files, the wheel, compose."""
+"""What stands around the code does what it says: make, lock files, the wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,6 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from ruamel.yaml import YAML
-
-from portico.cli import cli
-from portico.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -119,64 +114,6 @@ for name, module in sorted(sys.modules.items()):
         assert "License-Expression: Apache-2.0" in (folder / "METADATA").read_text()
         assert (folder / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
         assert "portico = portico.cli:main" in (folder / "entry_points.txt").read_text()
-
-
-class TestCompose:
-    @staticmethod
-    def services() -> Mapping[str, Any]:
-        document = YAML(typ="safe").load(ROOT / "compose.yaml")
-        services: Mapping[str, Any] = document["services"]
-        return services
-
-    @staticmethod
-    def validate(path: Path) -> subprocess.CompletedProcess[str]:
-        return run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
-
-    def test_it_follows_the_compose_specification(self) -> None:
-        done = self.validate(ROOT / "compose.yaml")
-        assert done.returncode == 0, done.stdout
-
-    def test_a_planted_mistake_is_found(self, tmp_path: Path) -> None:
-        text = (ROOT / "compose.yaml").read_text()
-        for wrong in ("restarts: always", "command: {serve: true}"):
-            planted = tmp_path / "compose.yaml"
-            planted.write_text(text.replace("command: [serve]", wrong))
-            assert self.validate(planted).returncode == 1
-
-    def test_app_and_worker_are_one_image_beside_postgres_and_redis(self) -> None:
-        services = self.services()
-        assert sorted(services) == ["app", "postgres", "redis", "worker"]
-        assert services["app"]["image"] == services["worker"]["image"] == "portico"
-
-    def test_its_commands_exist(self) -> None:
-        known = {
-            command.callback.__name__ for command in cli.registered_commands if command.callback
-        }
-        for service in ("app", "worker"):
-            assert set(self.services()[service]["command"]) <= known
-
-    @pytest.mark.parametrize("service", ["app", "worker"])
-    def test_its_variables_are_settings(self, service: str, tmp_path: Path) -> None:
-        environment = {
-            name: value
-            for name, value in self.services()[service]["environment"].items()
-            if name.startswith("PORTICO_")
-        }
-        settings = Settings.load(environment=environment, folder=tmp_path)
-        assert settings.postgres_url() is not None
-        assert settings.redis_url is not None
-
-    def test_app_and_worker_differ_only_in_where_the_app_listens(self) -> None:
-        """A worker that lacks the demonstration does not know the payment methods of its orders."""
-        app, worker = (self.services()[name]["environment"] for name in ("app", "worker"))
-        assert worker["PORTICO_DEMO"] == "true"
-        listening = {"PORTICO_GRPC_HOST": "0.0.0.0", "PORTICO_HTTP_HOST": "0.0.0.0"}  # noqa: S104  # in a container
-        assert app == worker | listening
-
-    def test_published_passwords_are_reachable_from_this_machine_only(self) -> None:
-        services = self.services()
-        assert all(port.startswith("127.0.0.1:") for port in services["app"]["ports"])
-        assert not any("ports" in services[name] for name in ("worker", "postgres", "redis"))
 
 
 FAKE_PYTHON = """#!/bin/sh
