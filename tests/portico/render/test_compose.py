@@ -37,8 +37,12 @@ def validate(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "compose.yaml"
     path.write_text(text)
     check = Path(sys.executable).parent / "check-jsonschema"
-    command = [check, "--builtin-schema", "vendor.compose-spec", path]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [check, "--builtin-schema", "vendor.compose-spec", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_file_in_the_root_is_the_rendered_monolith_with_a_profile_for_the_split(

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import grpc
 import pytest
 from examples.greeter.v1 import greeter_pb2_grpc as greeter
 from pydantic import BaseModel, ConfigDict
@@ -100,15 +99,3 @@ def test_services_without_rest_routes_are_left_out() -> None:
 )
 def test_the_name_is_one_that_dns_can_bear(layout: At, name: str, usable: str) -> None:
     assert replace(layout("monolith"), application=replace(application, name=name)).name == usable
-
-
-def test_what_the_stand_in_for_a_channel_is_asked_for_is_the_service() -> None:
-    from commerce.auth.v1.auth_service_pb2_grpc import AuthServiceStub
-
-    from portico.render.layout import _Asked
-
-    asked = _Asked()
-    AuthServiceStub(asked)
-
-    assert asked.services == {"commerce.auth.v1.AuthService"}
-    assert not isinstance(asked, grpc.Channel)
