@@ -230,9 +230,11 @@ def load_application(name: str) -> Application:
 
 
 def _run(program: Program, *, greeting: str = "") -> None:
-    stop = threading.Event()
+    stop, hurry = threading.Event(), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() or number == signal.SIGINT:
+            hurry.set()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -241,6 +243,8 @@ def _run(program: Program, *, greeting: str = "") -> None:
     try:
         print(greeting or program.greeting(), flush=True)
         stop.wait()
+        if not hurry.is_set():
+            program.linger(hurry)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C does not wait

@@ -6,10 +6,11 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from portico.gateway import Gateway, HttpServer, Limits, listen
+from portico.gateway import Gateway, HttpServer, Limits, inherited, listen
 from portico.rpc.server import Server
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     import grpc
@@ -59,7 +60,7 @@ class Front:
         with ExitStack() as stack:
             if self._server is not None:
                 self._server.bind()
-            self._listener = listen(host=self._settings.http_host, port=self._settings.http_port)
+            self._listener = _http_socket(self._settings)
             stack.callback(self._listener.close)
             self._ports = stack.pop_all()
 
@@ -72,13 +73,16 @@ class Front:
         services: Sequence[str],
         forwarded: Mapping[str, Mapping[str, Handler]],
         metrics: Metrics,
+        scrape: Callable[[], tuple[bytes, str]],
         not_ready: Callable[[], Sequence[str]],
     ) -> None:
         """Serve the registry over gRPC, and ``services`` over REST through ``channel``.
 
-        ``forwarded`` are gRPC's handlers of what other processes serve, by service and method.
+        ``forwarded`` are gRPC's handlers of what other processes serve, by service and method. ``scrape``
+        answers ``/metrics``.
         """
         if self._server is not None:
+            self._server.measure(metrics, listener="public")
             self._server.mount(registry, policy, forwarded=forwarded)
         gateway = Gateway(
             channel,
@@ -88,7 +92,7 @@ class Front:
                 default_timeout_seconds=self._settings.default_timeout_seconds,
             ),
             not_ready=not_ready,
-            metrics=metrics.render,
+            metrics=scrape,
         )
         if policy.tracer is not None:
             gateway.trace(policy.tracer)
@@ -98,6 +102,11 @@ class Front:
         if self._server is not None:
             self._server.start()
         self._http.start()
+
+    def leave(self) -> None:
+        """Leave new connections to those who share the ports; go on with the others until ``close``."""
+        if self._http is not None:
+            self._http.leave()
 
     def close(self) -> None:
         """Refuse new calls on both ports and let running ones end, ``drain_seconds`` at the most."""
@@ -111,3 +120,10 @@ class Front:
         if self._server is not None:
             self._server.stop(grace_seconds)
         rest.join()
+
+
+def _http_socket(settings: Settings) -> socket.socket:
+    """The one that whoever started this process listens on, else one of our own."""
+    if settings.supervised.http_socket is not None:
+        return inherited(settings.supervised.http_socket)
+    return listen(host=settings.http_host, port=settings.http_port)

@@ -23,9 +23,11 @@ from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.telemetry import logs
 from portico.telemetry.export import open_tracer
+from portico.telemetry.merging import SharedMetrics
 from portico.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
@@ -120,6 +122,16 @@ class Program:
 
         return migrate(self.settings, self._modules, self.application.migrations)
 
+    def linger(self, hurry: threading.Event) -> None:
+        """Leave new connections to those who share the ports, before ``stop``.
+
+        Goes on serving the others for ``linger_seconds``, in which they move elsewhere, or until ``hurry``.
+        """
+        seconds = self.settings.supervised.linger_seconds
+        if seconds and self._front is not None:
+            self._front.leave()
+            hurry.wait(seconds)
+
     def stop(self) -> None:
         """Finish running calls within ``drain_seconds``, then stop everything. Twice does nothing."""
         self._stopping.close()
@@ -194,9 +206,20 @@ class Program:
                 services=described(self.placement.services),
                 forwarded=self._forwarded(),
                 metrics=self.metrics,
+                scrape=self._scrape(stack),
                 not_ready=self._not_ready,
             )
             stack.callback(self._front.close)
+
+    def _scrape(self, stack: ExitStack) -> Callable[[], tuple[bytes, str]]:
+        """What answers a scrape: this program, or all workers that share its ports."""
+        folder = self.settings.supervised.metrics_folder
+        if folder is None:
+            return self.metrics.render
+        shared = SharedMetrics(self.metrics, folder)
+        shared.start()
+        stack.callback(shared.stop)
+        return shared.render
 
     def _forwarded(self) -> dict[str, dict[str, Handler]]:
         """What clients may call here although another process serves it."""

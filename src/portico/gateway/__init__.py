@@ -9,7 +9,7 @@ from __future__ import annotations
 from portico.gateway.exchange import Request, Response
 from portico.gateway.gateway import Gateway
 from portico.gateway.limits import Limits
-from portico.gateway.listener import listen
+from portico.gateway.listener import inherited, listen
 from portico.gateway.server import HttpServer
 
-__all__ = ["Gateway", "HttpServer", "Limits", "Request", "Response", "listen"]
+__all__ = ["Gateway", "HttpServer", "Limits", "Request", "Response", "inherited", "listen"]

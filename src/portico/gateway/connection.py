@@ -38,6 +38,8 @@ class BoundedConnection(HttpToolsProtocol):
     """
 
     limits: Limits
+    leaving = False
+    """Set for all connections of a server: whether each is closed with its next answer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -142,6 +144,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._cancel_timer()
         super().on_headers_complete()
+        if self.leaving:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         if self._upgrading:
@@ -151,6 +155,12 @@ class BoundedConnection(HttpToolsProtocol):
         self.url = b""  # what comes next is not about it
 
     # Ending
+
+    def leave(self) -> None:
+        """Close with the answer that is being made, if its head has not been sent; else with the next one."""
+        serving: RequestResponseCycle | None = self.cycle
+        if serving is not None and not serving.response_started:
+            serving.keep_alive = False
 
     def _refuse(self, response: Response) -> None:
         self._refusal = response

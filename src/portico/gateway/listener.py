@@ -38,6 +38,20 @@ def listen(*, host: str, port: int) -> socket.socket:
     return taken
 
 
+def inherited(descriptor: int) -> socket.socket:
+    """The socket that whoever started this process listens on, and perhaps other processes too.
+
+    All of them accept from one queue: none of the connections in it is lost when one of them ends.
+    OSError when ``descriptor`` is no such socket.
+    """
+    taken = socket.socket(fileno=descriptor)
+    if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        taken.close()
+        raise OSError(errno.EINVAL, f"descriptor {descriptor} is no socket that listens")
+    taken.set_inheritable(False)
+    return taken
+
+
 def _explained(error: OSError, host: str, port: int) -> OSError:
     if error.errno == errno.EADDRINUSE:
         return PortTakenError(

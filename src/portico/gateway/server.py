@@ -38,11 +38,12 @@ class HttpServer:
         limits = gateway.limits
         self._listener = listener
         self._host, self._port = listener.getsockname()[:2]
+        connections = BoundedConnection.bounded_by(limits)
         self._workers = Workers(name="portico-http", threads=threads, waiting=limits.waiting)
         self._server = _Server(
             uvicorn.Config(
                 Application(gateway, workers=self._workers),
-                http=BoundedConnection.bounded_by(limits),
+                http=connections,
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -53,7 +54,8 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=round(limits.idle_seconds),
-            )
+            ),
+            connections,
         )
         self._thread = threading.Thread(target=self._run, name="portico-http-loop", daemon=True)
 
@@ -75,6 +77,13 @@ class HttpServer:
         if not self._server.settled.wait(_STARTING_SECONDS) or not self._server.started:
             self.stop(0)
             raise RuntimeError(f"the HTTP server on {self.address} did not start")
+
+    def leave(self) -> None:
+        """Accept nothing more, and close each connection with its next answer, before ``stop`` ends the rest.
+
+        For a listener that other processes accept from as well: their clients find them without a failure.
+        """
+        self._server.leave()
 
     def stop(self, grace_seconds: float) -> bool:
         """Accept nothing more and let running requests finish.
@@ -104,12 +113,27 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it has started and leaves no connection open at its end."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, connections: type[BoundedConnection]) -> None:
         super().__init__(config)
         self.settled = threading.Event()
         self.grace_seconds = 0
+        self._connections = connections
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def leave(self) -> None:
+        if self._loop is not None and not self.should_exit:
+            self._loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        for server in self.servers:
+            server.close()
+        self._connections.leaving = True
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedConnection):
+                connection.leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.settled.set()
 

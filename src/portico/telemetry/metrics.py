@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from portico.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Upper bounds in seconds, three to a decade: a local call takes microseconds, a slow one seconds.
 # fmt: off
@@ -116,6 +116,10 @@ class Metrics:
     def counter(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
         """As ``gauge``, for a number that only grows; ``name`` is without ``_total``, which is added."""
         self._add(CounterMetricFamily, name, meaning, read, labels)
+
+    def collect(self) -> Iterable[Metric]:
+        """Everything as it is now, for whoever puts it together with other programs' metrics."""
+        return self._registry.collect()
 
     def render(self) -> tuple[bytes, str]:
         """The answer to a scrape: body and content type, in Prometheus' text format."""
