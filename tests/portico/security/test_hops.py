@@ -153,11 +153,12 @@ class TestAPassportIsRefused:
             code, _ = refusal(ask, address, **sent(changed))
             assert code == ("UNAUTHENTICATED" if changed else "PERMISSION_DENIED")
 
-    def test_even_when_a_good_token_comes_with_it(self, serve: Serve, ask: Ask) -> None:
+    @pytest.mark.parametrize("token", ["usr_bob", "expired"])
+    def test_whatever_token_comes_with_it(self, serve: Serve, ask: Ask, token: str) -> None:
         address = serve(policy=Policy(authenticate=authenticate)).address
-        token = (("authorization", "usr_bob"),)
+        header = (("authorization", token),)
 
-        assert refusal(ask, address, passports=GUESSED, metadata=token) == self.INVALID
+        assert refusal(ask, address, passports=GUESSED, metadata=header) == self.INVALID
 
     def test_from_a_module_that_does_not_require_the_service(self, serve: Serve, ask: Ask) -> None:
         address = serve().address
@@ -202,7 +203,13 @@ class TestACommand:
             assert refusal(ask, address, "Collect", needs_workflow=told_first) == self.OUTSIDE
 
     def test_is_refused_before_the_network_is_touched(self, ask: Ask) -> None:
-        assert refusal(ask, "127.0.0.1:1", "Charge", needs_workflow=True) == self.OUTSIDE
+        nowhere: Any = {"address": "127.0.0.1:1", "method": "Charge", "needs_workflow": True}
+
+        assert refusal(ask, **nowhere) == self.OUTSIDE
+        with self._in_step("catalog"):
+            assert refusal(ask, **nowhere) == self.OUTSIDE
+        with self._in_step("orders"):
+            assert refusal(ask, **nowhere, future=True) == self.OUTSIDE
 
     def test_of_the_kernel_needs_no_step(self, ask: Ask) -> None:
         with pytest.raises(StatusError) as caught:
