@@ -9,6 +9,7 @@ COPY pyproject.toml README.md LICENSE /source/
 COPY src /source/src
 COPY generated /source/generated
 COPY migrations /source/migrations
+COPY topologies /source/topologies
 RUN /opt/portico/bin/pip install --no-cache-dir --no-deps --no-build-isolation /source
 
 FROM python:3.11-slim-bookworm

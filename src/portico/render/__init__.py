@@ -8,6 +8,7 @@ from portico.render.compose import compose
 from portico.render.envoy import envoy
 from portico.render.kubernetes import kubernetes
 from portico.render.layout import Layout
+from portico.topology import TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ _ENVOY_LISTENS = "127.0.0.1:8081"
 _SLACK_SECONDS = 5
 
 
-class RenderError(Exception):
+class RenderError(TopologyError):
     """The topology cannot be written in this format; the message says why, for a person."""
 
 
@@ -40,8 +41,11 @@ def render(
     """``topology`` as a file of this ``format``: the same text for the same topology, without any secret.
 
     ``profiles`` are further topologies for the compose file, each under the name of its profile there.
-    Raises RenderError when the format has no profiles, or when a name in the file would be there twice.
+    Raises RenderError when there is no such format, when it has no profiles, or when a name in the file
+    would be there twice.
     """
+    if format not in FORMATS:
+        raise RenderError(f"there is no format {format}; there are {', '.join(FORMATS)}")
     layout = Layout(topology, application, settings_class)
     others = {
         name: Layout(other, application, settings_class) for name, other in (profiles or {}).items()

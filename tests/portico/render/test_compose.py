@@ -177,3 +177,8 @@ def test_two_processes_of_one_name_are_refused(written: Written) -> None:
 def test_other_formats_have_no_profiles(written: Written, format: str) -> None:
     with pytest.raises(RenderError, match=f"{format} has no profiles"):
         written("monolith", format, split="payments-apart")
+
+
+def test_an_unknown_format_is_refused(written: Written) -> None:
+    with pytest.raises(RenderError, match="no format helm; there are compose, kubernetes, envoy"):
+        written("monolith", "helm")
