@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portico.errors import StatusError, internal
 from portico.rpc.access import outside_workflow
@@ -13,6 +13,8 @@ from portico.security.passport import PASSPORT_KEY
 from portico.telemetry import tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from portico.context import Call
     from portico.rpc.metadata import Metadata
     from portico.security.passport import Passports
@@ -59,8 +61,13 @@ class Departure:
             if step is None or step.module != self._caller:
                 raise self._refused(outside_workflow(self._path, self._caller))
 
-    def along(self, parent: Call | None, *, in_step: bool) -> Metadata:
-        """The metadata that the kernel sends with a call made inside ``parent``: request id, trace, passport."""
+    def metadata(
+        self, parent: Call | None, own: Iterable[tuple[str, Any]] | None, *, in_step: bool
+    ) -> Metadata | None:
+        """What is sent with a call made inside ``parent``: request id, trace, passport, and the caller's ``own``.
+
+        A passport among these is left behind: whoever hands on a client's headers vouches for none of them.
+        """
         pairs: Metadata = ()
         if parent is not None:
             trace = tracing.TraceParent(parent.trace_id, tracing.new_span_id(), sampled=True)
@@ -68,7 +75,9 @@ class Departure:
         if self._passports is not None:
             passport = self._passports.issue(self._caller, parent, self._service, in_step=in_step)
             pairs = (*pairs, (PASSPORT_KEY, passport))
-        return pairs
+        if own:
+            pairs = (*pairs, *(pair for pair in own if pair[0] != PASSPORT_KEY))
+        return pairs or None
 
     def _refused(self, error: StatusError) -> StatusError:
         """The error as the callee's own pipeline would have passed it on."""

@@ -60,8 +60,7 @@ class _RemoteCallable:
             raise StatusError(grpc.StatusCode.CANCELLED, "the calling call was cancelled")
         left = self._allowance.seconds(timeout, None if parent is None else parent.deadline)
         self._departure.check(parent, in_step=in_step)
-        along = self._departure.along(parent, in_step=in_step)
-        return left, ((*along, *(metadata or ())) if along else metadata)
+        return left, self._departure.metadata(parent, metadata, in_step=in_step)
 
 
 class RemoteUnaryUnary(_RemoteCallable, UnaryUnary):

@@ -11,6 +11,7 @@ from portico.clock import ManualClock, SystemClock
 from portico.context import Identity, StepMark, entered, root
 from portico.errors import StatusError, unauthenticated
 from portico.rpc.policy import Policy
+from portico.rpc.status import from_rpc_error
 from portico.security.passport import PASSPORT_KEY, Passports
 from tests.portico.security.callee import OTHER, PACKAGE, SECRET, SERVICE, tell
 
@@ -135,23 +136,36 @@ class TestAPassportIsRefused:
 
         assert refusal(ask, address, passports=behind) == self.INVALID
 
-    def test_when_it_is_for_another_service(self, serve: Serve, ask: Ask) -> None:
+    def test_when_it_is_for_another_service(self, serve: Serve) -> None:
         stolen = Passports(SECRET, clock=SystemClock()).issue("orders", None, OTHER)
-        with_it = ((PASSPORT_KEY, stolen),)
 
-        assert refusal(ask, serve().address, caller="", metadata=with_it) == self.INVALID
+        assert self._sent(serve().address, stolen) == "UNAUTHENTICATED"
 
-    def test_when_it_was_changed(self, serve: Serve, ask: Ask) -> None:
+    def test_when_it_was_changed(self, serve: Serve) -> None:
         issued = Passports(SECRET, clock=SystemClock()).issue("orders", root(identity=ANN), SERVICE)
         address = serve().address
 
-        def sent(value: str) -> Any:
-            return {"caller": "", "metadata": ((PASSPORT_KEY, value),)}
+        assert self._sent(address, issued) == "usr_ann"
+        for changed in (issued.replace("usr_ann", "usr_bob"), issued[:-1], "x", f"{issued}0"):
+            assert self._sent(address, changed) == "UNAUTHENTICATED"
+        assert self._sent(address, "") == "PERMISSION_DENIED"
 
-        assert ask(address, **sent(issued))["subject"] == "usr_ann"
-        for changed in (issued.replace("usr_ann", "usr_bob"), issued[:-1], "", "x", f"{issued}0"):
-            code, _ = refusal(ask, address, **sent(changed))
-            assert code == ("UNAUTHENTICATED" if changed else "PERMISSION_DENIED")
+    def _sent(self, address: str, passport: str) -> str:
+        """The user whom a plain client with ``passport`` is taken for, or the code of its refusal."""
+        with grpc.insecure_channel(address) as channel:
+            try:
+                told = tell(channel, f"/{SERVICE}/Tell", ((PASSPORT_KEY, passport),))
+            except grpc.RpcError as failure:
+                return from_rpc_error(failure).code().name
+        return str(told["subject"])
+
+    def test_when_it_is_a_clients_that_somebody_hands_on(self, serve: Serve, ask: Ask) -> None:
+        address = serve().address
+        issued = Passports(SECRET, clock=SystemClock()).issue("orders", None, SERVICE)
+        headers = (PASSPORT_KEY, issued), ("x-own", "1")
+
+        assert refusal(ask, address, caller="", metadata=headers)[1] == "INTERNAL_METHOD"
+        assert "x-own" in ask(address, "TellAnybody", caller="", metadata=headers)["keys"]
 
     @pytest.mark.parametrize("token", ["usr_bob", "expired"])
     def test_whatever_token_comes_with_it(self, serve: Serve, ask: Ask, token: str) -> None:
