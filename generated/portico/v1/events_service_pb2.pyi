@@ -153,6 +153,7 @@ class Event(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SPAN_ID_FIELD_NUMBER: _builtins.int
+    SAMPLED_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
@@ -174,6 +175,8 @@ class Event(_message.Message):
     """The trace of that request, 32 hex digits."""
     span_id: _builtins.str
     """The call in that trace, 16 hex digits. Empty when there is none."""
+    sampled: _builtins.bool
+    """Whether that trace is recorded."""
     subject: _builtins.str
     """The end user it happened for; empty for nobody."""
     follow: _builtins.bool
@@ -199,13 +202,14 @@ class Event(_message.Message):
         request_id: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         span_id: _builtins.str = ...,
+        sampled: _builtins.bool = ...,
         subject: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "aggregate_type", b"aggregate_type", "follow", b"follow", "id", b"id", "module", b"module", "occurred_at", b"occurred_at", "payload", b"payload", "request_id", b"request_id", "roles", b"roles", "span_id", b"span_id", "subject", b"subject", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "aggregate_type", b"aggregate_type", "follow", b"follow", "id", b"id", "module", b"module", "occurred_at", b"occurred_at", "payload", b"payload", "request_id", b"request_id", "roles", b"roles", "sampled", b"sampled", "span_id", b"span_id", "subject", b"subject", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,14 +1,31 @@
 """Events: what a module says has happened, delivered to those who react after the commit.
 
 A module is given :class:`Events` to publish, and marks its reactions with :func:`reacts_to`; whoever
-starts the program makes the :class:`Relay`.
+starts the program makes the :class:`Relay`, and tells it of the other processes' reactions with
+:class:`Elsewhere`.
 """
 
 from __future__ import annotations
 
 from portico.events.doorbell import Doorbell
+from portico.events.elsewhere import Elsewhere
+from portico.events.neighbour import Neighbour
 from portico.events.publisher import Events
-from portico.events.reactions import Reaction, reactions_of, reacts_to
-from portico.events.relay import Relay, RelaySettings
+from portico.events.reactions import Reaction, reacted_to, reactions_of, reacts_to
+from portico.events.relay import Relay
+from portico.events.servicer import EventsServicer
+from portico.events.settings import RelaySettings
 
-__all__ = ["Doorbell", "Events", "Reaction", "Relay", "RelaySettings", "reactions_of", "reacts_to"]
+__all__ = [
+    "Doorbell",
+    "Elsewhere",
+    "Events",
+    "EventsServicer",
+    "Neighbour",
+    "Reaction",
+    "Relay",
+    "RelaySettings",
+    "reacted_to",
+    "reactions_of",
+    "reacts_to",
+]

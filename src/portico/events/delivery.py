@@ -6,6 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from contextlib import nullcontext
+from math import inf
 from typing import TYPE_CHECKING
 
 from portico.context import Call, entered
@@ -45,20 +46,31 @@ class Delivery:
         self._timeout_seconds = timeout_seconds
         self._tracer = tracer
 
-    def deliver(self, record: Record) -> str | None:
-        """Hand one event to all who react to it; the first failure, in words, ends it for this time."""
+    def reacts(self, module: str, event_type: str) -> bool:
+        """Whether a module of this process reacts to such events."""
+        reactions = self._reactions.get(event_type, ())
+        return any(reaction.database.schema == module for reaction in reactions)
+
+    def deliver(self, record: Record, *, until: float = inf) -> str | None:
+        """Hand one event to all who react to it; the first failure, in words, ends it for this time.
+
+        All of the module that it is for, if it is for one. ``until`` is when they have to be done at
+        the latest, in seconds of ``time.monotonic()``.
+        """
         for reaction in self._reactions.get(record.type, ()):
+            if record.module not in ("", reaction.database.schema):
+                continue
             try:
-                self._react(reaction, record)
+                self._react(reaction, record, until)
             except Exception as error:  # noqa: BLE001  # a reaction may raise anything
                 name = f"{reaction.database.schema}.{reaction.consumer}"
                 _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
                 return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
         return None
 
-    def _react(self, reaction: Reaction, record: Record) -> None:
+    def _react(self, reaction: Reaction, record: Record, until: float) -> None:
         module = reaction.database.schema
-        deadline = time.monotonic() + self._timeout_seconds
+        deadline = min(time.monotonic() + self._timeout_seconds, until)
         method = f"{module}.{reaction.consumer}"
         call = Call(
             None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()

@@ -7,17 +7,16 @@ import threading
 from portico.events.following import Following
 
 
-class Doorbell:
-    """Rung after a commit that published; a relay waits at it. Any thread may do either."""
+class Bell:
+    """Rung when there is something to deliver; one thread waits at it, any may ring."""
 
     def __init__(self) -> None:
         """Silent."""
-        self.following = Following()
         self._changed = threading.Condition()
         self._rung: set[str] = set()
 
     def ring(self, schema: str) -> None:
-        """There are new events in the outbox of ``schema``."""
+        """There are new events of ``schema``."""
         with self._changed:
             self._rung.add(schema)
             self._changed.notify()
@@ -28,3 +27,12 @@ class Doorbell:
             self._changed.wait_for(lambda: self._rung, timeout_seconds)
             rung, self._rung = frozenset(self._rung), set()
             return rung
+
+
+class Doorbell(Bell):
+    """Rung after a commit that published, by whoever did; the relay waits at it."""
+
+    def __init__(self) -> None:
+        """Silent, and nobody is followed."""
+        super().__init__()
+        self.following = Following()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,57 @@ class Record(NamedTuple):
     """How often its delivery has failed."""
     next_attempt_at: datetime | None
     """Not before this; None when it was never tried."""
+    module: str = ""
+    """The one it is for, in another process; empty for all who react in this one."""
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """Where it stands: one event of a line is dealt with before the next."""
+        return self.module, self.aggregate_type, self.aggregate_id
+
+
+class Queue(Protocol):
+    """Events of one schema that wait to be delivered. Everything runs in the caller's transaction."""
+
+    def claim(
+        self, session: Connection, *, now: datetime, window: int | None, limits: Limits
+    ) -> list[Record]:
+        """Events to deliver, kept from all other relays until this transaction ends.
+
+        Looked for among the first ``window`` that wait, or among all when it is None.
+        """
+
+    def is_deliverable(self, session: Connection, *, now: datetime) -> bool:
+        """Whether any event is due, also one that a relay is delivering at the moment."""
+
+    def mark_delivered(
+        self, session: Connection, records: Sequence[Record], *, at: datetime
+    ) -> None:
+        """These have reached everyone they are for."""
+
+    def mark_failed(
+        self,
+        session: Connection,
+        record: Record,
+        *,
+        error: str,
+        retry_at: datetime | None,
+        dead_at: datetime | None,
+    ) -> None:
+        """One has not: try again at ``retry_at``, or never when ``dead_at`` is given."""
+
+    def postpone(self, session: Connection, records: Sequence[Record], *, until: datetime) -> None:
+        """These were not tried, and are not due before ``until``."""
+
+
+class Limits(NamedTuple):
+    """How much is claimed at a time."""
+
+    aggregates: int
+    run: int
+    """Of one aggregate."""
+    most: int
+    """Of all."""
 
 
 class Outbox:
@@ -42,46 +93,51 @@ class Outbox:
         self._oldest = _OLDEST.format_map(names)
         self._delivered = _DELIVERED.format_map(names)
         self._failed = _FAILED.format_map(names)
+        self._postponed = _POSTPONED.format_map(names)
 
     def add(self, session: Connection, record: dict[str, Any]) -> None:
         """Write an event down; ``record`` holds the columns as parameters."""
         session.exec_driver_sql(self._insert, record)
 
     def claim(
-        self, session: Connection, *, now: datetime, window: int | None, aggregates: int, run: int
+        self, session: Connection, *, now: datetime, window: int | None, limits: Limits
     ) -> list[Record]:
-        """Events to deliver, kept from all other relays until this transaction ends.
-
-        Looked for among the first ``window`` undelivered ones, or among all when it is None: at most
-        ``aggregates`` aggregates whose first one is due, and of each up to ``run`` in their order.
-        """
-        limits = {"now": now, "window": window, "aggregates": aggregates, "run": run}
-        return [Record(*row) for row in session.exec_driver_sql(self._claim, limits)]
+        """See ``Queue``."""
+        parameters = {"now": now, "window": window, **limits._asdict()}
+        return [Record(*row) for row in session.exec_driver_sql(self._claim, parameters)]
 
     def is_deliverable(self, session: Connection, *, now: datetime) -> bool:
-        """Whether any event is due, also one that a relay is delivering at the moment."""
+        """See ``Queue``."""
         return bool(session.exec_driver_sql(self._deliverable, {"now": now}).scalar())
 
     def oldest_pending_at(self, session: Connection) -> datetime | None:
         """When the first event happened that is neither delivered nor dead."""
         return session.exec_driver_sql(self._oldest).scalar()
 
-    def mark_delivered(self, session: Connection, ids: Sequence[UUID], *, at: datetime) -> None:
-        """These have reached everyone who reacts to them."""
-        session.exec_driver_sql(self._delivered, {"ids": list(ids), "at": at})
+    def mark_delivered(
+        self, session: Connection, records: Sequence[Record], *, at: datetime
+    ) -> None:
+        """These have reached everyone in this process, and were handed on to those in others."""
+        parameters = {"ids": [record.id for record in records], "at": at}
+        session.exec_driver_sql(self._delivered, parameters)
 
     def mark_failed(
         self,
         session: Connection,
-        event_id: UUID,
+        record: Record,
         *,
         error: str,
         retry_at: datetime | None,
         dead_at: datetime | None,
     ) -> None:
-        """One has not: try again at ``retry_at``, or never when ``dead_at`` is given."""
-        parameters = {"id": event_id, "error": error, "retry_at": retry_at, "dead_at": dead_at}
+        """See ``Queue``."""
+        parameters = {"id": record.id, "error": error, "retry_at": retry_at, "dead_at": dead_at}
         session.exec_driver_sql(self._failed, parameters)
+
+    def postpone(self, session: Connection, records: Sequence[Record], *, until: datetime) -> None:
+        """See ``Queue``."""
+        parameters = {"ids": [record.id for record in records], "until": until}
+        session.exec_driver_sql(self._postponed, parameters)
 
 
 _PENDING = "delivered_at IS NULL AND dead_at IS NULL"
@@ -108,7 +164,7 @@ claimed AS MATERIALIZED (
 SELECT event.id, event.aggregatetype, event.aggregateid, event.type, event.payload, event.headers,
        event.occurred_at, event.attempts, event.next_attempt_at
 FROM early JOIN claimed USING (aggregatetype, aggregateid) JOIN {table} AS event ON event.id = early.id
-WHERE early.place <= %(run)s ORDER BY early.sequence
+WHERE early.place <= %(run)s ORDER BY early.sequence LIMIT %(most)s
 """
 
 _DELIVERABLE = """
@@ -128,3 +184,5 @@ UPDATE {table} SET attempts = attempts + 1, last_error = %(error)s, next_attempt
                    dead_at = %(dead_at)s
 WHERE id = %(id)s
 """
+
+_POSTPONED = "UPDATE {table} SET next_attempt_at = %(until)s WHERE id = ANY(%(ids)s)"

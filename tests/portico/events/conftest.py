@@ -33,6 +33,7 @@ def url(database_url: URL) -> URL:
     for name in ("shop", "bank"):
         op.execute(f"CREATE SCHEMA {name}")
         schema.create_v1(op, name)
+        schema.add_elsewhere_v1(op, name)
         op.execute(
             f"CREATE TABLE {name}.effects "
             "(sequence bigint GENERATED ALWAYS AS IDENTITY, aggregate text, event text)"
@@ -45,7 +46,11 @@ def engine(url: URL) -> Iterator[Engine]:
     engine = Engine(url, pool_size=10)
     for name in ("shop", "bank"):
         with Database(engine, schema=name).unit_of_work() as session:
-            session.execute(text(f"TRUNCATE {name}.outbox, {name}.inbox, {name}.effects"))
+            session.execute(
+                text(
+                    f"TRUNCATE {name}.outbox, {name}.outbox_elsewhere, {name}.inbox, {name}.effects"
+                )
+            )
     yield engine
     assert engine.in_use == 0
     engine.close()

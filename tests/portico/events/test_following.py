@@ -72,8 +72,7 @@ def test_nothing_is_kept_of_requests_that_nobody_follows() -> None:
     with following.request("r1") as outer, following.request("r1") as inner:
         assert outer(NO_TIME)
         assert inner(NO_TIME)
-    assert not following._pending
-    assert not following._followers
+    assert not following._requests
 
 
 class Chain:

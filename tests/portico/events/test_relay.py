@@ -250,7 +250,7 @@ class TestAReactionThatFails:
         relay_for: RelayFor,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("portico.events.relay._WINDOW", 3)
+        monkeypatch.setattr("portico.events.lane._WINDOW", 3)
         relay = relay_for(reactions_of(Ledger(fails=lambda e: e == "a:1"), database=bank))
         publish(shop, events, "a:1", "a:2", "a:3", "a:4", "a:5", "b:1")
         relay.settle()
@@ -471,10 +471,15 @@ class TestInAThread:
         relay.stop()
 
     def test_it_finds_by_itself_what_another_process_published(
-        self, shop: Database, bank: Database, events: Events, relay_for: RelayFor
+        self,
+        shop: Database,
+        bank: Database,
+        events: Events,
+        relay_for: RelayFor,
+        doorbell: Doorbell,
     ) -> None:
         publish(shop, events, "a:1")
-        relay_for()._doorbell.wait(0)  # nobody here has heard of it
+        doorbell.wait(0)  # nobody here has heard of it
         delivered = threading.Event()
 
         class Notice:
@@ -506,7 +511,7 @@ class TestInAThread:
         assert running.wait(10)
         stopper = threading.Thread(target=relay.stop)
         stopper.start()
-        while not relay._stopping.is_set():
+        while not relay._here._stopping.is_set():
             time.sleep(0.001)
         proceed.set()
         stopper.join(10)

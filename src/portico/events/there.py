@@ -1,0 +1,128 @@
+"""Another process as a receiver of events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from portico.context import entered, root
+from portico.events.receiver import Outcome, UnreachableError
+from portico.events.wire import event_of
+from portico.v1 import events_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from portico.events.following import Following
+    from portico.events.neighbour import Neighbour
+    from portico.events.outbox import Record
+    from portico.events.receiver import Proceed
+
+_State = pb.DeliverResponse.State
+
+_MOST_BYTES = 1024 * 1024  # of the events of one call; one that is larger goes alone
+_LARGEST_BYTES = 3 * 1024 * 1024  # of one event: it must fit into a message, of 4 MB by default
+
+
+class There:
+    """Hands events to a neighbour in calls, each of which waits until its reactions have run.
+
+    A call that fails says nothing about the events, and costs none of them an attempt.
+    """
+
+    def __init__(
+        self, neighbour: Neighbour, *, following: Following, timeout_seconds: float
+    ) -> None:
+        """``timeout_seconds`` is the most that one call may take."""
+        self._neighbour = neighbour
+        self._following = following
+        self._timeout_seconds = timeout_seconds
+        self._call: grpc.Future[pb.DeliverResponse] | None = None
+
+    def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> Iterator[Outcome]:
+        """See ``Receiver``; one call at most."""
+        sent: list[Record] = []
+        size = 0
+        for record in records:
+            size += len(record.payload)
+            if sent and size > _MOST_BYTES:
+                break
+            if not self._is_wanted(record):  # any more: so it has reached everybody
+                yield self._ended(Outcome(record))
+            elif len(record.payload) > _LARGEST_BYTES:
+                why = f"{len(record.payload)} bytes are too many to send, {_LARGEST_BYTES} at most"
+                yield self._ended(Outcome(record, why))
+                break
+            else:
+                sent.append(record)
+        if sent:
+            yield from self._send(sent)
+
+    def prepare(self) -> None:
+        """See ``Receiver``."""
+
+    def missed(self) -> None:
+        """Nobody shall wait for what cannot arrive at the moment."""
+        self._following.give_up(self._neighbour.reacts)
+
+    def interrupt(self) -> None:
+        """Give the running call up; what it has done there is found out by the next."""
+        call = self._call
+        if call is not None:
+            call.cancel()
+
+    def _is_wanted(self, record: Record) -> bool:
+        return record.type in self._neighbour.reacts.get(record.module, ())
+
+    def _send(self, records: Sequence[Record]) -> Iterator[Outcome]:
+        follows = [self._following.is_followed(record.headers["request_id"]) for record in records]
+        request = pb.DeliverRequest(
+            events=[
+                event_of(record, follow=follow)
+                for record, follow in zip(records, follows, strict=True)
+            ]
+        )
+        answers = self._ask(request).outcomes
+        if len(answers) != len(records):
+            raise UnreachableError(f"{self._neighbour.process} answered for other events")
+        for record, answer in zip(records, answers, strict=True):
+            outcome = _outcome(record, answer)
+            if outcome is not None:
+                yield self._ended(outcome, goes_on=answer.goes_on)
+
+    def _ask(self, request: pb.DeliverRequest) -> pb.DeliverResponse:
+        try:
+            with entered(root()):  # whatever the thread is about: a claim is open, and no call's
+                call = self._neighbour.stub.Deliver.future(request, timeout=self._timeout_seconds)
+                self._call = call
+                return call.result()
+        except grpc.RpcError as error:
+            self.missed()
+            raise UnreachableError(f"{error.code().name}: {error.details()}") from error
+        except grpc.FutureCancelledError as error:
+            self.missed()
+            raise UnreachableError("the call was given up") from error
+        finally:
+            self._call = None
+
+    def _ended(self, outcome: Outcome, *, goes_on: bool = False) -> Outcome:
+        record = outcome.record
+        self._following.dealt_with(
+            record.headers["request_id"],
+            record.id,
+            module=record.module,
+            goes_on_in=self._neighbour.process if goes_on else "",
+        )
+        return outcome
+
+
+def _outcome(record: Record, answer: pb.DeliverResponse.Outcome) -> Outcome | None:
+    """None for an event that was not tried and stays as it is."""
+    if answer.state == _State.DONE:
+        return Outcome(record)
+    if answer.state == _State.FAILED:
+        return Outcome(record, answer.error or "it failed")
+    if answer.state in (_State.BUSY, _State.NOT_HERE):
+        return Outcome(record, postponed=True)
+    return None
