@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,41 +52,53 @@ def tracer(tmp_path: Path, ratio: float) -> Iterator[Tracer]:
     tracer.close()
 
 
-def published(engine: Engine, shop: Database, events: Events, tracer: Tracer) -> dict[str, Any]:
-    """Publish in a part of a traced call; the answer is the headers of the event."""
+@pytest.fixture
+def headers(engine: Engine, shop: Database, events: Events, tracer: Tracer) -> dict[str, Any]:
+    """Those of an event that was published in a part of a traced call."""
     engine.trace()
-    with entered(root(module="shop")) as call, tracer.reaction(call, {}):
-        with spans.part("step pay", number=1), shop.unit_of_work() as session:
-            events.publish(session, StringValue(value="a:1"), aggregate_id="a")
+    with (
+        entered(root(module="shop")) as call,
+        tracer.reaction(call, {}),
+        spans.part("step pay", number=1),
+        shop.unit_of_work() as session,
+    ):
+        events.publish(session, StringValue(value="a:1"), aggregate_id="a")
     with shop.reading() as session:
-        found: Any = session.exec_driver_sql("SELECT headers FROM shop.outbox").scalar_one()
-    headers: dict[str, Any] = found if isinstance(found, dict) else json.loads(found)
-    return headers
+        found: dict[str, Any] = session.exec_driver_sql(
+            "SELECT headers FROM shop.outbox"
+        ).scalar_one()
+    return found
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+@pytest.fixture
+def relay(
+    shop: Database,
+    bank: Database,
+    clock: ManualClock,
+    doorbell: Doorbell,
+    tracer: Tracer,
+    ledger: Ledger,
+) -> Relay:
+    reactions = reactions_of(ledger, database=bank)
+    return Relay([shop], reactions, clock=clock, doorbell=doorbell, tracer=tracer)
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_its_span_is_below_the_one_that_published(
-    engine: Engine,
-    shop: Database,
-    bank: Database,
-    events: Events,
-    clock: ManualClock,
-    doorbell: Doorbell,
+    headers: dict[str, Any],
+    relay: Relay,
+    ledger: Ledger,
     tracer: Tracer,
     tmp_path: Path,
     ratio: float,
     fails: bool,
 ) -> None:
-    ledger = Ledger()
     ledger.fails = fails
-    headers = published(engine, shop, events, tracer)
-    relay = Relay(
-        [shop],
-        reactions_of(ledger, database=bank),
-        clock=clock,
-        doorbell=doorbell,
-        tracer=tracer,
-    )
     relay.settle()
     tracer.flush()
 
