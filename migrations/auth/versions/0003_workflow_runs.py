@@ -6,8 +6,8 @@ from alembic import op
 
 from portico.workflow import schema
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
