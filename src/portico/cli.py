@@ -9,11 +9,12 @@ import threading
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from portico.app import Application
+from portico.clock import SystemClock
 from portico.data import migrations
 from portico.data.folder_lock import FolderInUseError
 from portico.data.migrations import MigrationError
@@ -27,6 +28,8 @@ from portico.topology import TopologyError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from portico.render import Format
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 lab = typer.Typer(no_args_is_help=True, help="Measure what a network hop costs.")
@@ -198,6 +201,46 @@ def diff(before: Path, after: Path, app: AppOption = None) -> None:
         print(line)
 
 
+@topologies.command("render")
+def render_topology(
+    topology: TopologyArgument = None,
+    format: Annotated[str, typer.Option(help="compose, kubernetes or envoy.")] = "compose",
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=TOPOLOGY: a further topology in the compose file, as a profile."),
+    ] = None,
+    app: AppOption = None,
+) -> None:
+    """Print what a cluster needs to run TOPOLOGY: compose, Kubernetes manifests or Envoy's configuration."""
+    from portico.render import render
+
+    application = load_application(app or find_app())
+    named = dict(each.partition("=")[::2] for each in profile or ())
+    text = render(
+        application.topology(topology),
+        application,
+        application.settings_class(),
+        format=cast("Format", format),
+        profiles={name: application.topology(Path(other)) for name, other in named.items()},
+    )
+    print(text, end="")
+
+
+@cli.command()
+def certs(
+    topology: Path,
+    out: Annotated[Path, typer.Option(help="The folder for them; closed to other users.")],
+    days: Annotated[int, typer.Option(help="How long the certificates are good.")] = 30,
+    app: AppOption = None,
+) -> None:
+    """Make a development CA in OUT, or keep the one there, and a certificate for each process of TOPOLOGY."""
+    from portico.security.authority import issue_all
+
+    application = load_application(app or find_app())
+    for line in issue_all(application.topology(topology), out, days=days, clock=SystemClock()):
+        print(line)
+
+
 def _load(app: str | None, **chosen: object) -> tuple[Application, Settings]:
     """The application and its settings, of which those ``chosen`` on the command line win."""
     application = load_application(app or find_app())
@@ -269,3 +312,24 @@ def throughput(json: JsonOption = None) -> None:
     from portico.lab import throughput as laboratory
 
     laboratory.main(json)
+
+
+@lab.command()
+def overload(json: JsonOption = None) -> None:
+    """A server that is asked four times what it can do: what it still answers, and how fast."""
+    from portico.lab import overload as laboratory
+
+    laboratory.main(json)
+
+
+@lab.command()
+def trace(
+    first: Path,
+    second: Annotated[Path | None, typer.Argument(help="Another, to put beside it.")] = None,
+    trace_id: Annotated[str, typer.Option(help="Which trace; by default the last.")] = "",
+    name: Annotated[str, typer.Option(help="The last trace that begins so.")] = "",
+) -> None:
+    """Print a trace out of span files (setting trace_file) as a tree; two, side by side, and whether they agree."""
+    from portico.lab import trace as laboratory
+
+    raise typer.Exit(laboratory.main(first, second, trace_id=trace_id, name=name))

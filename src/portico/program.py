@@ -274,11 +274,13 @@ class Program:
     def _deliver(
         self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
     ) -> None:
-        self.relay = storage.relay(assembled)
-        storage.measure(self.relay, self.metrics)
+        self.relay, recovery = storage.relay(assembled), storage.recovery()
+        storage.measure(self.relay, recovery, self.metrics)
         if stack is not None:
             self.relay.start()
             stack.callback(self.relay.stop)
+            recovery.start()
+            stack.callback(recovery.stop)
 
     def _assemble(self, module: Module) -> Assembled:
         provided: dict[type, Any] = {Clock: self.clock, Ids: self._ids, Metrics: self.metrics}

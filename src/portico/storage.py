@@ -168,8 +168,8 @@ class Storage:
             tracer=self._tracer,
         )
 
-    def measure(self, relay: Relay, metrics: Metrics) -> None:
-        """Publish the pool and the relay as metrics."""
+    def measure(self, relay: Relay, recovery: Recovery, metrics: Metrics) -> None:
+        """Publish the pool, the relay and the recovery of workflows as metrics."""
         metrics.gauge(
             "portico_database_connections_in_use",
             "Connections out of the pool.",
@@ -185,6 +185,24 @@ class Storage:
             "portico_events_failed", "Deliveries that are tried again.", lambda: relay.failed
         )
         metrics.counter("portico_events_dead", "Events that were given up.", lambda: relay.dead)
+        metrics.counter(
+            "portico_workflows_recovered",
+            "Workflow runs that recovery brought to their end.",
+            lambda: recovery.finished,
+        )
+        metrics.counter(
+            "portico_workflows_undone",
+            "Workflow runs that recovery took back.",
+            lambda: recovery.undone,
+        )
+        metrics.counter(
+            "portico_workflows_dead", "Workflow runs that were given up.", lambda: recovery.dead
+        )
+        metrics.gauge(
+            "portico_workflows_orphans",
+            "Workflow runs of versions that no code here has.",
+            lambda: recovery.orphans,
+        )
 
     def follow(self, request_id: str) -> AbstractContextManager[Callable[[float], bool]]:
         """A block in which to wait for the reactions to what this request publishes."""
