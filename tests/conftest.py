@@ -1,5 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
 from portico.testing.servers import database_url, databases, postgres, redis_url
 
 __all__ = ["database_url", "databases", "postgres", "redis_url"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--topology NAME``: the journeys run on that one, with real processes."""
+    parser.addoption(
+        "--topology", default="monolith", help="the topology that the journeys are made on"
+    )

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.journeys.served import Served, fresh, own, served
+from tests.journeys.served import Served, fresh, own, served, topology
 from tests.journeys.shopper import Shopper
 
-__all__ = ["admin", "demo", "fresh", "own", "served"]
+__all__ = ["admin", "demo", "fresh", "own", "served", "topology"]
 
 
 @pytest.fixture

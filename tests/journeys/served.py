@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+MONOLITH = "monolith"
 _PATIENCE_SECONDS = 60
 _ADDRESSES = re.compile(r"gRPC\s+(?P<grpc>\S+:\d+)\s+REST\s+(?P<rest>http://\S+:\d+)")
 # Log-in is not under test here: a hash that costs nothing lets 64 buyers sign up in no time.
@@ -27,11 +28,15 @@ _CHEAP_PASSWORDS = {
 
 
 class Served:
-    """``portico serve --demo`` on free ports, with an embedded Postgres in ``folder``."""
+    """The demonstration on free ports, with an embedded Postgres in ``folder``.
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    ``portico serve --demo``, or ``portico up TOPOLOGY --demo`` with all the processes of a topology.
+    """
+
+    def __init__(self, folder: Path, *, topology: str = MONOLITH, **settings: str) -> None:
         """``settings`` are further variables, ``PORTICO_…``."""
         self._folder = folder
+        self._command = ["serve"] if topology == MONOLITH else ["up", topology]
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self.grpc = ""
@@ -48,7 +53,7 @@ class Served:
         said, log = self._folder / "said.txt", self._folder / "log.txt"
         with said.open("wb") as out, log.open("ab") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "portico", "serve", "--demo"],
+                [sys.executable, "-m", "portico", *self._command, "--demo"],
                 cwd=self._folder,
                 env=self._environment(),
                 stdout=out,
@@ -133,15 +138,22 @@ def new_folder(like: Path | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(like: Path) -> Iterator[Served]:
+def running(like: Path, topology: str = MONOLITH) -> Iterator[Served]:
     """A program that serves, with a copy of the data in ``like``."""
     with new_folder(like) as folder:
-        program = Served(folder)
+        program = Served(folder, topology=topology)
         try:
             program.start()
             yield program
         finally:
             program.close()
+
+
+@pytest.fixture(scope="session")
+def topology(request: pytest.FixtureRequest) -> str:
+    """The placement that the journeys are made on: ``--topology``, by default all in one process."""
+    chosen: str = request.config.getoption("--topology")
+    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -155,14 +167,14 @@ def fresh() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own(fresh: Path) -> Iterator[Served]:
+def own(fresh: Path, topology: str) -> Iterator[Served]:
     """A program of the test's own, to be stopped and killed at will."""
-    with running(fresh) as program:
+    with running(fresh, topology) as program:
         yield program
 
 
 @pytest.fixture(scope="session")
-def served(fresh: Path) -> Iterator[Served]:
+def served(fresh: Path, topology: str) -> Iterator[Served]:
     """A program that all tests share and leave running."""
-    with running(fresh) as program:
+    with running(fresh, topology) as program:
         yield program
