@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import ArgumentError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from portico.assembly import Assembled
     from portico.clock import Clock
+    from portico.events import Elsewhere
     from portico.ids import Ids
     from portico.module import Module
     from portico.settings import Settings
@@ -152,8 +154,10 @@ class Storage:
             )
         return self._workflows[module]
 
-    def relay(self, assembled: Sequence[Assembled]) -> Relay:
-        """The relay from every module's outbox to every reaction; not started."""
+    def relay(
+        self, assembled: Sequence[Assembled], *, elsewhere: Elsewhere | None = None
+    ) -> Relay:
+        """The relay from every module's outbox to every reaction, here and ``elsewhere``; not started."""
         reactions = [
             reaction
             for each in assembled
@@ -165,6 +169,7 @@ class Storage:
             reactions,
             clock=self._clock,
             doorbell=self._doorbell,
+            elsewhere=elsewhere,
             tracer=self._tracer,
         )
 
@@ -175,11 +180,19 @@ class Storage:
             "Connections out of the pool.",
             lambda: self._engine.in_use,
         )
-        metrics.gauge(
-            "portico_events_lag_seconds", "Age of the oldest undelivered event.", relay.lag_seconds
-        )
+        for schema in self._databases:
+            metrics.gauge(
+                "portico_events_lag_seconds",
+                "Age of the oldest event of an outbox that has not reached everyone.",
+                partial(relay.lag_seconds, schema),
+                outbox=schema,
+            )
+        for process, lane in relay.there.items():
+            lane.measure(metrics, process=process, waiting=partial(relay.waiting_for, process))
         metrics.counter(
-            "portico_events_delivered", "Events that reached everyone.", lambda: relay.delivered
+            "portico_events_delivered",
+            "Events that reached everyone in this process.",
+            lambda: relay.delivered,
         )
         metrics.counter(
             "portico_events_failed", "Deliveries that are tried again.", lambda: relay.failed

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from portico.events.outbox import Limits, Queue, Record
     from portico.events.receiver import Receiver
     from portico.events.settings import RelaySettings
+    from portico.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +110,27 @@ class Lane:
     def is_any_deliverable(self) -> bool:
         """Whether any event is due, also one that another relay is delivering at the moment."""
         return not self.is_paused and any(self._is_deliverable(schema) for schema in self._queues)
+
+    def measure(self, metrics: Metrics, *, process: str, waiting: Callable[[], float]) -> None:
+        """Publish how the way to another process does, and how many events are ``waiting`` for it."""
+        metrics.gauge(
+            "portico_events_waiting",
+            "Events that a process has yet to get, one for each of its modules.",
+            waiting,
+            process=process,
+        )
+        metrics.counter(
+            "portico_events_arrived",
+            "Events that have reached a module in another process.",
+            lambda: self.delivered,
+            process=process,
+        )
+        metrics.counter(
+            "portico_events_unreachable",
+            "Times that a process could not be reached with events.",
+            lambda: self.unreachable,
+            process=process,
+        )
 
     def _run(self) -> None:
         while not self._stopping.is_set():
