@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 
 from portico.context import current_or_none
+from portico.telemetry.spans import nearest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,13 +46,13 @@ class _StatementSpans:
         self._described: dict[str, _Described | None] = {}
 
     def before(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        call = current_or_none()
-        if call is None or call.span is None:
+        above = nearest(current_or_none())
+        if above is None:
             return
         described = self._of(statement)
         if described is not None:
             name, attributes = described
-            connection.info[_KEY] = call.span.begin(name, kind="client", attributes=attributes)
+            connection.info[_KEY] = above.begin(name, kind="client", attributes=attributes)
 
     def after(self, connection: Connection, *_: Any) -> None:
         span: Span | None = connection.info.pop(_KEY, None)

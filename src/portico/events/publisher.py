@@ -9,6 +9,7 @@ from portico.context import Identity, Origin, current
 from portico.data import TransactionMisuseError, on_commit
 from portico.data.transaction import transaction_of
 from portico.events.outbox import Outbox
+from portico.telemetry.spans import nearest
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -68,8 +69,9 @@ class Events:
 def _headers(call: Call) -> dict[str, Any]:
     """Where ``call`` is traced, whatever reacts to the event is below the span that it is in now."""
     headers = headers_of(call.origin)
-    if call.span is not None:
-        place = call.span.place
+    span = nearest(call)
+    if span is not None:
+        place = span.place
         headers |= {"span_id": place.span_id, "sampled": place.sampled}
     return headers
 

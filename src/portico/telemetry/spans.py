@@ -22,15 +22,25 @@ def part(name: str, **attributes: str | int) -> AbstractContextManager[None]:
     Where nobody traces, that is found out and nothing else.
     """
     call = current_or_none()
-    if call is None or call.span is None:
+    above = nearest(call)
+    if call is None or above is None:
         return _NOTHING
-    return _Part(call, call.span, name, attributes)
+    return _Part(call, above, name, attributes)
+
+
+def nearest(call: Call | None) -> Span | None:
+    """The span that ``call`` is in at the moment: its own, or that of a call above it."""
+    while call is not None:
+        if call.span is not None:
+            return call.span
+        call = call.parent
+    return None
 
 
 class _Part(AbstractContextManager[None]):
     """The call's span is another one for the time of the block."""
 
-    __slots__ = ("_above", "_attributes", "_call", "_name", "_span")
+    __slots__ = ("_above", "_attributes", "_before", "_call", "_name", "_span")
 
     def __init__(
         self, call: Call, above: Span, name: str, attributes: dict[str, str | int]
@@ -41,6 +51,7 @@ class _Part(AbstractContextManager[None]):
         self._attributes = attributes
 
     def __enter__(self) -> None:
+        self._before = self._call.span
         self._span = self._call.span = self._above.begin(self._name, attributes=self._attributes)
 
     def __exit__(
@@ -49,5 +60,5 @@ class _Part(AbstractContextManager[None]):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._call.span = self._above
+        self._call.span = self._before
         self._span.end(error="" if kind is None else f"{kind.__name__}: {value}")

@@ -25,7 +25,7 @@ def call_out(desk: Desk, name: str, mark: StepMark, action: Callable[[], None]) 
         until = time.monotonic() + desk.settings.step_timeout_seconds
         deadline = until if above.deadline is None else min(until, above.deadline)
         call = Call(above, above.origin, name, desk.module, above.caller, deadline, ())
-        with entered(call), marked(mark):
+        with entered(call), marked(mark, name):
             action()
 
     repeat(desk, attempt)

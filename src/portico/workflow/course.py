@@ -122,7 +122,8 @@ class Course(Generic[State]):
         place = self._step
         while place < self._count and not self.plan.is_remote[place]:
             step = self.plan.steps[place]
-            with marked(StepMark(self._desk.module, self.run.step_key(step.name))):
+            mark = StepMark(self._desk.module, self.run.step_key(step.name))
+            with marked(mark, f"{self.run.name}.{step.name}"):
                 step.action(self.state)
             place += 1
         status = Status.DONE if place == self._count else Status.RUNNING
@@ -175,7 +176,8 @@ class Course(Generic[State]):
             place -= 1
             step = self.plan.steps[place]
             if step.undo is not None:
-                with marked(StepMark(self._desk.module, self.run.step_key(f"{step.name}/undo"))):
+                mark = StepMark(self._desk.module, self.run.step_key(f"{step.name}/undo"))
+                with marked(mark, f"{self.run.name}.{step.name}.undo"):
                     step.undo(self.state)
         status = Status.UNDONE if place == 0 else Status.RUNNING
         return replace(self.run, step=place, status=status)

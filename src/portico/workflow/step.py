@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portico.context import current
+from portico.telemetry.spans import part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +51,13 @@ def trying() -> Iterator[None]:
 
 
 @contextmanager
-def marked(mark: StepMark) -> Iterator[None]:
-    """A block whose calls are made inside the step that ``mark`` names."""
+def marked(mark: StepMark, name: str) -> Iterator[None]:
+    """A block whose calls are made inside the step that ``mark`` names; ``name`` is for traces."""
     call = current()
     before = call.step
     call.step = mark
     try:
-        yield
+        with part(f"step {name}"):
+            yield
     finally:
         call.step = before

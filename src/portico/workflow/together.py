@@ -20,6 +20,7 @@ def run(
     """Run all steps in one transaction; whatever a step raises undoes everything and comes out of here."""
     with database.unit_of_work():
         for step in workflow.steps:
-            with marked(StepMark(module, f"{key}/{step.name}")):
+            mark = StepMark(module, f"{key}/{step.name}")
+            with marked(mark, f"{workflow.name}.{step.name}"):
                 step.action(state)
     return state

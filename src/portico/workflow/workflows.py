@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from portico.clock import SystemClock
 from portico.ids import Ids
 from portico.telemetry import logs
+from portico.telemetry.spans import part
 from portico.workflow import together
 from portico.workflow.apart import Apart
 from portico.workflow.desk import Desk
@@ -101,11 +102,14 @@ class Workflows:
         """
         plan: Plan[State] | None = self._plans.get((workflow.name, workflow.version))
         strategy = self.strategy(workflow) if plan is None else plan.strategy
-        if strategy == "together":
-            return together.run(self.desk.module, self.desk.database, workflow, state, key=key)
-        if plan is None:
-            raise RuntimeError(f"{workflow.name} leaves the process: define it before it is run")
-        return self._apart.run(plan, state, key=key)
+        with part(f"workflow {workflow.name}"):
+            if strategy == "together":
+                return together.run(self.desk.module, self.desk.database, workflow, state, key=key)
+            if plan is None:
+                raise RuntimeError(
+                    f"{workflow.name} leaves the process: define it before it is run"
+                )
+            return self._apart.run(plan, state, key=key)
 
     def take_up(self) -> Run | None:
         """Go on with one run that nobody works on; None when there is none. For ``Recovery``."""

@@ -12,6 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from portico.rpc.metadata import first_of_each
 from portico.rpc.origin import TRACE_KEY
+from portico.telemetry.spans import nearest
 from portico.telemetry.tracing import TraceParent
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ class Parentage:
         ``metadata``, which are empty where they do not count, or the one that the call entered the
         process with. Else a trace begins.
         """
-        above = _above(call)
+        above = nearest(call)
         if above is not None:
-            yield above
+            yield above.context
             return
         trace = _sent(metadata) or _entered_with(call)
         if trace is not None:
@@ -93,14 +94,6 @@ def below(trace: TraceParent) -> Context:
         trace_flags=TraceFlags(TraceFlags.SAMPLED if trace.sampled else TraceFlags.DEFAULT),
     )
     return set_span_in_context(NonRecordingSpan(place), Context())
-
-
-def _above(call: Call | None) -> Context | None:
-    while call is not None:
-        if call.span is not None:
-            return call.span.context
-        call = call.parent
-    return None
 
 
 def _sent(metadata: Metadata) -> TraceParent | None:
