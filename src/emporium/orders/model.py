@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ADMIN = "admin"
 ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
 REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+PLACE_ORDER = "orders.place_order"
+"""The name of the workflow that places an order."""
 
 
 class Status(StrEnum):
@@ -58,6 +60,13 @@ class IllegalMove(Exception):  # noqa: N818  # the name of the refusal, not of a
 
     def __init__(self, order: Order, to: Status) -> None:
         super().__init__(f"order {order.order_id} is {order.status} and cannot become {to}")
+
+
+class BeingPlaced(Exception):  # noqa: N818  # where the order stands, not a fault
+    """The order is not placed yet and may never be: nothing but its own workflow moves it. To be tried again."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"order {order_id} is being placed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     bindparam,
     column,
     delete,
@@ -25,8 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
 from emporium.orders import model
-from emporium.orders.model import CancelReason, Line, Order, Status
+from emporium.orders.model import BeingPlaced, CancelReason, Line, Order, Status
 from portico.data import translating
+from portico.workflow import under_way
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Insert, Row, Select
@@ -72,6 +74,13 @@ requests = Table(
     Column("order_id", Text),
 )
 
+# Where the modules live apart, the row of an order is there before the order is placed, and stays when it
+# never was. Whoever looks must not tell that from an order that was never begun.
+_BEING_PLACED = under_way(orders.c.order_id, schema="orders", workflow=model.PLACE_ORDER)
+_IS_PLACED = and_(
+    orders.c.cancel_reason.is_distinct_from(CancelReason.NOT_PLACED.value), ~_BEING_PLACED
+)
+
 
 def add(session: Connection, order: Order, request: Request) -> None:
     """Write a new order down, with its lines and the request that it answers, in one statement.
@@ -89,22 +98,32 @@ def forget_request(session: Connection, *, order_id: str) -> None:
 
 
 def find(session: Connection, order_id: str) -> Order | None:
-    """The order, lines included, in one statement."""
-    return _one(session, _whole().where(orders.c.order_id == order_id))
+    """The order, lines included, in one statement; only once it is placed."""
+    return _one(session, _whole().where(orders.c.order_id == order_id, _IS_PLACED))
 
 
 def lock(session: Connection, order_id: str) -> Order | None:
-    """The order, which nobody else can change until this transaction ends."""
+    """The order, which nobody else can change until this transaction ends. Raises ``BeingPlaced``."""
+    wanted = _whole(_BEING_PLACED.label("being_placed")).where(orders.c.order_id == order_id)
+    row = session.execute(wanted.with_for_update(of=orders)).one_or_none()
+    if row is not None and row.being_placed:
+        raise BeingPlaced(order_id)
+    return None if row is None else _order(row)
+
+
+def lock_unplaced(session: Connection, order_id: str) -> Order | None:
+    """As ``lock``, for the workflow that places the order: it is its own until it is placed."""
     wanted = _whole().where(orders.c.order_id == order_id)
     return _one(session, wanted.with_for_update(of=orders))
 
 
 def answered(session: Connection, request: Request) -> tuple[Order, str] | None:
-    """The order that already answers a request of this name, and the fingerprint it had then."""
+    """The placed order that already answers a request of this name, and the fingerprint it had then."""
     wanted = (
         _whole(requests.c.fingerprint)
         .join(requests, requests.c.order_id == orders.c.order_id)
         .where(
+            _IS_PLACED,
             requests.c.customer_id == request.customer_id,
             requests.c.operation == request.operation.value,
             requests.c.request_id == request.request_id,
@@ -148,9 +167,10 @@ def save(session: Connection, order: Order) -> None:
 def page(
     session: Connection, *, customer_id: str, after: Position | None, limit: int
 ) -> list[Order]:
-    """Up to ``limit`` orders behind ``after``, newest first, of one customer or, if empty, of everybody."""
+    """Up to ``limit`` placed orders behind ``after``, newest first, of one customer or, if empty, of everybody."""
     place = tuple_(orders.c.created_at, orders.c.order_id)
-    wanted = _whole().order_by(orders.c.created_at.desc(), orders.c.order_id.desc()).limit(limit)
+    newest_first = orders.c.created_at.desc(), orders.c.order_id.desc()
+    wanted = _whole().where(_IS_PLACED).order_by(*newest_first).limit(limit)
     if customer_id:
         wanted = wanted.where(orders.c.customer_id == customer_id)
     if after is not None:

@@ -14,6 +14,7 @@ from commerce.payments.v1.payments_service_pb2_grpc import PaymentsServiceStub
 
 from emporium.orders.settings import OrdersSettings
 from emporium.orders.workflows import PlaceOrder, Placing
+from portico.errors import StatusError
 from portico.workflow import Step, Workflow, Workflows
 
 Shop = Any  # as in conftest
@@ -79,6 +80,14 @@ def apart(counter: Shop, place_order: PlaceOrder) -> Apart:
     return Apart(workflows, list(place_order.workflow.steps))
 
 
+def ended(shop: Shop, order_id: str) -> tuple[str, str]:
+    """How an order ended, as only its row tells."""
+    (row,) = shop.query(
+        "SELECT status, cancel_reason FROM orders.orders WHERE order_id = :id", id=order_id
+    )
+    return row.status, row.cancel_reason
+
+
 @pytest.mark.parametrize("since", ["price", "order", "stock", "payment"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_was_done_is_undone_also_when_it_is_undone_twice(
@@ -91,8 +100,7 @@ def test_what_was_done_is_undone_also_when_it_is_undone_twice(
     assert state.order_id not in counter.inventory.held
     assert counter.told(OrderPlaced, state.order_id) == []
     if since != "price":
-        order = counter.get(state.customer_id, state.order_id)
-        assert (order.status, order.cancel_reason) == (Order.CANCELLED, Order.NOT_PLACED)
+        assert ended(counter, state.order_id) == ("CANCELLED", "NOT_PLACED")
         assert len(counter.told(OrderCancelled, state.order_id)) == 1
     if since == "payment":
         assert counter.payment(state.order_id).status == "VOIDED"
@@ -106,7 +114,20 @@ def test_what_was_never_done_is_undone_without_complaint(
     apart.run(state, until="order")
     apart.undo(state, since=step)
 
-    assert counter.get(state.customer_id, state.order_id).status == Order.CANCELLED
+    assert ended(counter, state.order_id) == ("CANCELLED", "NOT_PLACED")
+
+
+def test_an_order_that_was_never_placed_is_seen_by_nobody(
+    counter: Shop, apart: Apart, state: Placing
+) -> None:
+    apart.run(state, until="order")
+    apart.undo(state, since="order")
+
+    with pytest.raises(StatusError, match="ORDER_NOT_FOUND"):
+        counter.get(state.customer_id, state.order_id)
+    with pytest.raises(StatusError, match="ORDER_NOT_FOUND"):
+        counter.cancel(state.customer_id, state.order_id)
+    assert not counter.listed(state.customer_id).orders
 
 
 def test_money_that_was_taken_meanwhile_is_given_back(

@@ -38,6 +38,12 @@ class Cancelling:
     currency: str = ""
 
 
+def cancel_key(state: Cancelling) -> str:
+    """The name of the run: another request_id is to be noted too, though there is nothing left to cancel."""
+    kind = "cancel-unpaid" if state.only_unpaid else "cancel"
+    return f"{state.order_id}/{kind}/{state.reason}/{state.request_id}"
+
+
 class CancelOrder:
     """``orders.cancel_order``: the order ends, and neither money nor stock is kept for it.
 
@@ -61,20 +67,21 @@ class CancelOrder:
         self._events = events
         self._inventory = inventory
         self._payments = payments
-        self.workflow = Workflow(
+        workflow = Workflow(
             name="orders.cancel_order",
             version=1,
             steps=[
-                Step("order", self._end),
-                Step("payment", self._settle),
-                Step("stock", self._release),
+                Step("order", self._end, pivot=True),
+                Step("payment", self._settle, at=PaymentsServiceStub),
+                Step("stock", self._release, at=InventoryServiceStub),
             ],
+            subject=lambda state: state.order_id,
         )
+        self.workflow = workflows.define(workflow, state=Cancelling)
 
     def run(self, state: Cancelling) -> None:
         """Cancel the order. Raises ORDER_NOT_FOUND, ORDER_NOT_CANCELLABLE, REQUEST_ID_REUSED."""
-        kind = "cancel-unpaid" if state.only_unpaid else "cancel"
-        self._workflows.run(self.workflow, state, key=f"{state.order_id}/{kind}/{state.reason}")
+        self._workflows.run(self.workflow, state, key=cancel_key(state))
 
     def _end(self, state: Cancelling) -> None:
         with self._database.unit_of_work() as session:

@@ -14,7 +14,15 @@ from commerce.payments.v1.payments_service_pb2 import ChargeRequest
 from commerce.payments.v1.payments_service_pb2_grpc import PaymentsServiceStub
 
 from emporium.orders import store, wire
-from emporium.orders.model import CancelReason, Line, Operation, Order, Request, Status
+from emporium.orders.model import (
+    PLACE_ORDER,
+    CancelReason,
+    Line,
+    Operation,
+    Order,
+    Request,
+    Status,
+)
 from emporium.orders.settings import OrdersSettings
 from emporium.orders.workflows import money
 from portico.data import Database
@@ -90,18 +98,20 @@ class PlaceOrder:
         self._catalog = catalog
         self._inventory = inventory
         self._payments = payments
-        self.workflow = Workflow(
-            name="orders.place_order",
+        workflow = Workflow(
+            name=PLACE_ORDER,
             version=1,
             steps=[
-                Step("price", self._price),
+                Step("price", self._price, at=CatalogServiceStub, query=True),
                 Step("order", self._create, undo=self._give_up),
-                Step("stock", self._reserve, undo=self._release),
-                Step("payment", self._charge, undo=self._settle),
+                Step("stock", self._reserve, undo=self._release, at=InventoryServiceStub),
+                Step("payment", self._charge, undo=self._settle, at=PaymentsServiceStub),
                 # Last, because only now is it true: the stock is held and the payment open.
                 Step("announce", self._announce),
             ],
+            subject=lambda state: state.order_id,
         )
+        self.workflow = workflows.define(workflow, state=Placing)
 
     def run(self, state: Placing, *, key: str) -> Placing:
         """Place the order; what a module refuses comes out of here as it is."""
@@ -119,9 +129,12 @@ class PlaceOrder:
             store.add(session, state.order(), state.request())
 
     def _give_up(self, state: Placing) -> None:
-        """End the order, and set its request_id free for another attempt."""
+        """End the order, and set its request_id free for another attempt.
+
+        Nobody was told of the order before, and nobody else has moved it: it was being placed.
+        """
         with self._database.unit_of_work() as session:
-            order = store.lock(session, state.order_id)
+            order = store.lock_unplaced(session, state.order_id)
             if order is None or order.status is Status.CANCELLED:
                 return
             given_up = order.cancelled(CancelReason.NOT_PLACED, at=order.updated_at)

@@ -26,9 +26,13 @@ class RefundOrder:
     def __init__(self, *, workflows: Workflows, payments: PaymentsServiceStub) -> None:
         self._workflows = workflows
         self._payments = payments
-        self.workflow = Workflow(
-            name="orders.refund_order", version=1, steps=[Step("payment", self._refund)]
+        workflow = Workflow(
+            name="orders.refund_order",
+            version=1,
+            steps=[Step("payment", self._refund, at=PaymentsServiceStub)],
+            subject=lambda state: state.order_id,
         )
+        self.workflow = workflows.define(workflow, state=Refunding)
 
     def run(self, state: Refunding) -> None:
         """Ask payments for the refund."""
