@@ -46,12 +46,6 @@ class Hops:
         """
         passport = self.passports.read(value, service)
         caller = passport.caller
-        if self.require_certificate and caller not in _certified(context):
-            raise errors.permission_denied(
-                "CALLER_NOT_CERTIFIED",
-                f"the certificate of this connection is not one of module {caller}",
-                caller=caller,
-            )
         if caller not in self.callers_of(service):
             raise errors.permission_denied(
                 "CALLER_NOT_ALLOWED",
@@ -59,13 +53,17 @@ class Hops:
                 caller=caller,
                 service=service,
             )
+        if self.require_certificate and not _certifies(context, caller):
+            raise errors.permission_denied(
+                "CALLER_NOT_CERTIFIED",
+                f"the certificate of this connection is not one of module {caller}",
+                caller=caller,
+            )
         return passport
 
 
-def _certified(context: grpc.ServicerContext) -> set[str]:
-    """The modules that the certificate at the other end of the connection names."""
+def _certifies(context: grpc.ServicerContext, module: str) -> bool:
+    """Whether the certificate at the other end of the connection names ``module``."""
     # types-grpcio has one value for each property; grpcio hands out a list
     uris = cast("Sequence[bytes]", context.auth_context().get(_URIS, ()))
-    return {
-        uri.decode().removeprefix(MODULE_URI) for uri in uris if uri.startswith(MODULE_URI.encode())
-    }
+    return f"{MODULE_URI}{module}".encode() in uris

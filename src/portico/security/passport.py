@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote
 
 from portico import errors
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from portico.clock import Clock
     from portico.context import Call
+
+    Key = TypeVar("Key")
+    Found = TypeVar("Found")
 
 PASSPORT_KEY = "x-portico-passport"
 """The metadata key that a passport travels under."""
@@ -53,10 +56,18 @@ class Passports:
     ``LEAST_SECRET_BYTES``. A passport is good for ``lifetime_seconds`` by the clock of whoever reads
     it: clocks that differ by more refuse each other's calls.
 
-    Nothing is remembered, since issuing and reading one together costs a fiftieth of a hop.
+    Those outside any workflow step are remembered on both sides, ``remembered`` of them, and sent
+    again for a third of their lifetime; every call in a step gets its own.
     """
 
-    def __init__(self, secret: bytes, *, clock: Clock, lifetime_seconds: int = 30) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        clock: Clock,
+        lifetime_seconds: int = 30,
+        remembered: int = 10_000,
+    ) -> None:
         if len(secret) < LEAST_SECRET_BYTES:
             raise ValueError(
                 f"the secret of passports has {len(secret)} bytes;"
@@ -65,6 +76,9 @@ class Passports:
         self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
         self._clock = clock
         self._lifetime_seconds = lifetime_seconds
+        self._remembered = remembered
+        self._issued: dict[tuple[str, str, Identity], tuple[str, float]] = {}
+        self._read: dict[tuple[str, str], tuple[Passport, float]] = {}
 
     def issue(self, caller: str, call: Call | None, audience: str, *, in_step: bool = True) -> str:
         """A passport for a call by module ``caller``, made inside ``call``, to service ``audience``.
@@ -73,13 +87,36 @@ class Passports:
         runs beside it.
         """
         identity = ANONYMOUS if call is None else call.origin.identity
-        step = call.step if call is not None and in_step else None
-        expires = int(self._clock.now().timestamp()) + self._lifetime_seconds
-        signed = _written(caller, audience, expires, identity, step)
-        return f"{signed};{self._sign(signed)}"
+        now = self._clock.now().timestamp()
+        if call is not None and in_step and call.step is not None:
+            return self._written(caller, audience, identity, call.step, now)
+        key = caller, audience, identity
+        known = self._issued.get(key)
+        if known is not None and now < known[1]:
+            return known[0]
+        value = self._written(caller, audience, identity, None, now)
+        self._remember(self._issued, key, (value, now + self._lifetime_seconds / 3))
+        return value
 
     def read(self, value: str, audience: str) -> Passport:
         """What the passport says. UNAUTHENTICATED with PASSPORT_INVALID unless it is good, now and here."""
+        now = self._clock.now().timestamp()
+        known = self._read.get((value, audience))
+        if known is not None and now < known[1]:
+            return known[0]
+        fields = self._fields(value)
+        expires = int(fields[3])
+        if _unquoted(fields[2]) != audience:
+            raise _invalid(f"the call's passport is not for {audience}")
+        if expires <= now:
+            raise _invalid("the call's passport has expired, or the clocks of two processes differ")
+        passport = _passport(fields)
+        if passport.step is None:
+            self._remember(self._read, (value, audience), (passport, expires))
+        return passport
+
+    def _fields(self, value: str) -> list[str]:
+        """What is signed, piece by piece, once it is certain that it is."""
         signed, _, signature = value.rpartition(";")
         fields = signed.split(";")
         if (
@@ -90,11 +127,19 @@ class Passports:
             or fields[0] != _VERSION
         ):
             raise _invalid("the call's passport is not one of this application")
-        if _unquoted(fields[2]) != audience:
-            raise _invalid(f"the call's passport is not for {audience}")
-        if int(fields[3]) <= self._clock.now().timestamp():
-            raise _invalid("the call's passport has expired, or the clocks of two processes differ")
-        return _passport(fields)
+        return fields
+
+    def _written(
+        self, caller: str, audience: str, identity: Identity, step: StepMark | None, now: float
+    ) -> str:
+        expires = int(now) + self._lifetime_seconds
+        signed = _text(caller, audience, expires, identity, step)
+        return f"{signed};{self._sign(signed)}"
+
+    def _remember(self, known: dict[Key, Found], key: Key, found: Found) -> None:
+        if len(known) >= self._remembered:
+            known.clear()  # dearer for a moment, and cheaper always than keeping them in an order
+        known[key] = found
 
     def _sign(self, text: str) -> str:
         keyed = self._keyed.copy()  # saves preparing the key each time
@@ -102,7 +147,7 @@ class Passports:
         return keyed.hexdigest()
 
 
-def _written(
+def _text(
     caller: str, audience: str, expires: int, identity: Identity, step: StepMark | None
 ) -> str:
     """All but the signature. What is quoted has none of the two separators in it."""

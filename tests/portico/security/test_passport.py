@@ -124,3 +124,65 @@ def test_a_passport_that_is_too_long_is_refused() -> None:
 def test_a_short_secret_is_refused() -> None:
     with pytest.raises(ValueError, match=f"needs {LEAST_SECRET_BYTES}"):
         Passports(b"0" * (LEAST_SECRET_BYTES - 1), clock=ManualClock())
+
+
+class TestRemembering:
+    def test_sends_the_same_passport_for_a_third_of_its_lifetime(self) -> None:
+        clock = ManualClock()
+        issuer = passports(clock)
+        first = issuer.issue("orders", inside(step=None), SERVICE)
+
+        clock.advance(seconds=9)
+        assert issuer.issue("orders", inside(step=None), SERVICE) is first
+        clock.advance(seconds=1)
+        assert issuer.issue("orders", inside(step=None), SERVICE) != first
+
+    def test_tells_callers_users_steps_and_audiences_apart(self) -> None:
+        issuer, reader = passports(), passports()
+        for caller in ("orders", "catalog"):
+            for audience in (SERVICE, "commerce.users.v1.UsersService"):
+                for call in (
+                    inside(step=None),
+                    inside(Identity("usr_ann"), None),
+                    inside(Identity("usr_bob"), None),
+                    inside(),
+                    inside(step=StepMark("orders", "ord_2/place/charge")),
+                ):
+                    for _ in range(2):
+                        value = issuer.issue(caller, call, audience)
+                        found = reader.read(value, audience)
+                        assert found == Passport(caller, call.identity, call.step)
+
+    def test_outlives_no_passport(self) -> None:
+        clock = ManualClock()
+        reader = passports(clock)
+        value = passports(clock).issue("orders", inside(step=None), SERVICE)
+        reader.read(value, SERVICE)
+        clock.advance(seconds=30)
+
+        with pytest.raises(StatusError, match="has expired"):
+            reader.read(value, SERVICE)
+
+    def test_makes_no_passport_good_for_another_audience(self) -> None:
+        reader = passports()
+        value = passports().issue("orders", inside(step=None), SERVICE)
+        reader.read(value, SERVICE)
+
+        with pytest.raises(StatusError, match=r"not for commerce\.users"):
+            reader.read(value, "commerce.users.v1.UsersService")
+
+    def test_is_bounded(self) -> None:
+        issuer = Passports(SECRET, clock=ManualClock(), remembered=10)
+        for number in range(95):
+            identity = Identity(f"usr_{number}")
+            value = issuer.issue("orders", inside(identity, None), SERVICE)
+            assert issuer.read(value, SERVICE).identity == identity
+            assert len(issuer._issued) <= 10
+            assert len(issuer._read) <= 10
+
+    def test_is_not_for_steps_of_which_each_is_another(self) -> None:
+        issuer = passports()
+        issuer.read(issuer.issue("orders", inside(), SERVICE), SERVICE)
+
+        assert not issuer._issued
+        assert not issuer._read
