@@ -42,5 +42,7 @@ class Limits:
     """Open connections; further ones are answered with 503."""
     waiting: int = 256
     """Requests that wait for a thread; further ones are answered with 503."""
+    waiting_seconds: float = 2.0
+    """While requests keep waiting, one that would wait longer for a thread is answered with 503."""
     streams: int = 64
     """Streamed answers at once; further ones are answered with 503."""

@@ -13,12 +13,15 @@ import uvicorn
 from portico.gateway.asgi import Application
 from portico.gateway.connection import BoundedConnection
 from portico.gateway.workers import Workers
+from portico.resilience.admission import Admission
+from portico.resilience.queue_metrics import measure_queue
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
     import socket
 
     from portico.gateway.gateway import Gateway
+    from portico.telemetry.metrics import Metrics
 
 _STARTING_SECONDS = 10.0
 # uvicorn looks ten times a second whether it shall end, and waits a tenth for answers to leave.
@@ -39,7 +42,13 @@ class HttpServer:
         self._listener = listener
         self._host, self._port = listener.getsockname()[:2]
         connections = BoundedConnection.bounded_by(limits)
-        self._workers = Workers(name="portico-http", threads=threads, waiting=limits.waiting)
+        self._workers = Workers(
+            name="portico-http",
+            threads=threads,
+            admission=Admission(
+                most_waiting=limits.waiting, patience_seconds=limits.waiting_seconds
+            ),
+        )
         self._server = _Server(
             uvicorn.Config(
                 Application(gateway, workers=self._workers),
@@ -69,6 +78,10 @@ class HttpServer:
     def port(self) -> int:
         """The port it listens on, also when the listener was opened with 0."""
         return int(self._port)
+
+    def measure(self, metrics: Metrics, *, listener: str) -> None:
+        """Let ``metrics`` tell of the requests that wait, and of those that were refused."""
+        measure_queue(self._workers, metrics, listener=listener)
 
     def start(self) -> None:
         """Accept connections; returns when it does."""

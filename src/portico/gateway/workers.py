@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from portico.resilience.admission import Admission
+
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -27,13 +29,13 @@ class _Job(NamedTuple):
 
 
 class Workers:
-    """``threads`` threads and at most ``waiting`` jobs that wait for one.
+    """``threads`` threads, and jobs that wait for one as long as ``admission`` lets them.
 
     The threads do not keep the process alive: a job that never ends is left behind at the end.
     """
 
-    def __init__(self, *, name: str, threads: int, waiting: int) -> None:
-        self._waiting = waiting
+    def __init__(self, *, name: str, threads: int, admission: Admission) -> None:
+        self._admission = admission
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
@@ -45,12 +47,23 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that no thread has taken yet."""
+        return self._queue.qsize()
+
+    @property
+    def refused(self) -> int:
+        """Jobs that were refused, so far."""
+        return self._admission.refused
+
     async def run(self, work: Callable[[A], T], argument: A) -> T:
-        """``work(argument)`` in a thread; ``OverloadedError`` when too much waits already."""
-        if self._queue.qsize() >= self._waiting:
+        """``work(argument)`` in a thread; ``OverloadedError`` at once when it would wait too long."""
+        if self._admission.refuses(self._queue.qsize()):
             raise OverloadedError
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
+        self._admission.arrived()
         self._queue.put(_Job(work, argument, loop, outcome))
         return await outcome
 
@@ -65,6 +78,7 @@ class Workers:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
+            self._admission.taken(self._queue.qsize())
             _do(job)
             del job  # an idle thread keeps no request alive
 

@@ -84,6 +84,6 @@ class Admission:
         now = self._now()
         if now - since < self.patience_seconds * _BURST:
             return False
-        # A queue that does not move at all is worse than its average.
-        gap = max(self._gap, now - max(self._taken_at, since))
-        return waiting * gap > self.patience_seconds
+        # The forecast knows nothing of a queue that has stopped moving.
+        stopped = now - max(self._taken_at, since)
+        return max(waiting * self._gap, stopped) > self.patience_seconds

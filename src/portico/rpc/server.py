@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from portico.resilience.admission import Admission
+from portico.resilience.queue_metrics import measure_queue
 from portico.rpc.health import SERVICE_NAME as HEALTH
 from portico.rpc.health import Health
 from portico.rpc.network_calls import handlers_of
 from portico.rpc.reflecting import add_reflection
 from portico.rpc.shedding import Shedding
-from portico.rpc.steering import steer
 from portico.rpc.workers import Workers
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ _KEEPALIVE_TIMEOUT_SECONDS = 20
 # A call that gRPC's core could not hand over for so long is refused by it: the last resort when refusing
 # calls is itself too much work.
 _UNTOUCHED_SECONDS = 1
+
+# The thread that takes calls in, and refuses them, waits for the interpreter behind all threads that
+# compute, so many seconds for each; Python's own 5 ms made refusals take a second under overload.
+_SWITCH_SECONDS = 0.001
 
 _MOST_WAITING = 1000
 _PATIENCE_SECONDS = 0.2
@@ -153,28 +158,18 @@ class Server:
 
     def measure(self, metrics: Metrics, *, listener: str) -> None:
         """Let ``metrics`` tell of the calls that wait, and of those that were refused."""
-        workers = self._workers
-        metrics.gauge(
-            "portico_waiting_calls",
-            "Calls that wait for a thread of the server.",
-            lambda: workers.waiting,
-            listener=listener,
-        )
-        metrics.counter(
-            "portico_shed_calls",
-            "Calls refused because they would have waited too long.",
-            lambda: workers.refused,
-            listener=listener,
-        )
+        measure_queue(self._workers, metrics, listener=listener)
 
     def start(self) -> None:
-        """Serve, and report every service healthy."""
+        """Serve, and report every service healthy.
+
+        Threads of this process take turns more often from now on (``sys.setswitchinterval``).
+        """
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         if self._sharing is not None:
             self._listen()
         self._workers.start()
         self._server.start()
-        if self._sharing is not None:
-            steer(self.port, self._sharing.members)
         self._health.serving(self._services)
 
     def stop(self, grace_seconds: float) -> None:
