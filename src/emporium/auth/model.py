@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LEAST_PASSWORD_CHARACTERS = 8
 MOST_PASSWORD_CHARACTERS = 128
 
+SIGN_UP = "auth.sign_up"
+"""The name of the workflow that signs somebody up."""
+
 _BUSY_SECONDS = 1
 
 

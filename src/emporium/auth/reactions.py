@@ -16,3 +16,4 @@ class Reactions:
     def on_user_erased(self, event: UserErased, session: Connection) -> None:
         """Nobody logs in or refreshes any more, and nothing personal is left here either."""
         accounts.remove(session, event.user_id)
+        accounts.forget_sign_up(session, event.user_id)

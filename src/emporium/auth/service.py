@@ -116,13 +116,18 @@ class AuthService(AuthServiceServicer):
             request_id=applicant.request_id,
             request_digest=applicant.digest.hex() if applicant.request_id else "",
         )
+        # Of the same request twice at once, the other one may have been first.
         try:
-            self._sign_up.run(sign_up)
+            made = self._sign_up.run(sign_up)
         except StatusError as refusal:
-            # Of the same request twice at once, the other one may have been first.
             account = self._registered_before(applicant) if _exists(refusal) else None
             if account is None:
                 raise
+            return account
+        if made.user_id != sign_up.user_id:
+            account = self._registered_before(applicant)
+            if account is None:  # erased again at this moment
+                raise model.request_id_reused(applicant.request_id)
             return account
         return Account(
             user_id=sign_up.user_id,

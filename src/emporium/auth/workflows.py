@@ -5,7 +5,7 @@ from __future__ import annotations
 from commerce.users.v1.users_service_pb2_grpc import UsersServiceStub
 
 from emporium.auth import wire
-from emporium.auth.model import SignUp
+from emporium.auth.model import SIGN_UP, SignUp
 from emporium.auth.store import accounts
 from portico.clock import Clock
 from portico.data import Database
@@ -30,19 +30,25 @@ class SignUpWorkflow:
         self._events = events
         self._clock = clock
         self._users = users
-        self._workflow = Workflow(
-            name="auth.sign_up",
+        workflow = Workflow(
+            name=SIGN_UP,
             version=1,
             steps=[
                 Step("credentials", self._add_credentials, undo=self._remove_credentials),
-                Step("user", self._create_user, undo=self._erase_user),
+                Step("user", self._create_user, undo=self._erase_user, at=UsersServiceStub),
                 Step("announcement", self._announce),
             ],
+            subject=lambda sign_up: sign_up.user_id,
         )
+        self._workflow = workflows.define(workflow, state=SignUp)
 
-    def run(self, sign_up: SignUp) -> None:
-        """Make the account. Raises EMAIL_TAKEN or REQUEST_ID_REUSED."""
-        self._workflows.run(self._workflow, sign_up, key=sign_up.key)
+    def run(self, sign_up: SignUp) -> SignUp:
+        """Make the account. Raises EMAIL_TAKEN or REQUEST_ID_REUSED.
+
+        Answers what was signed up: somebody else's, when their sign-up with the same request_id was
+        under way.
+        """
+        return self._workflows.run(self._workflow, sign_up, key=sign_up.key)
 
     def _add_credentials(self, sign_up: SignUp) -> None:
         with self._database.unit_of_work() as session:

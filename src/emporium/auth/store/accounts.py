@@ -11,6 +11,7 @@ from emporium.auth import model
 from emporium.auth.model import Account
 from emporium.auth.store import metadata
 from portico.data import translating
+from portico.workflow import forget, under_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,9 @@ credentials = Table(
     Column("request_digest", LargeBinary),
     Column("created_at", DateTime(timezone=True)),
 )
+
+# Where users live elsewhere, the credentials are there before the user is: until then nobody logs in with them.
+_IS_SIGNED_UP = ~under_way(credentials.c.user_id, schema="auth", workflow=model.SIGN_UP)
 
 
 def add(session: Connection, sign_up: SignUp, *, now: datetime) -> None:
@@ -62,14 +66,21 @@ def remove(session: Connection, user_id: str) -> None:
     session.execute(delete(credentials).where(credentials.c.user_id == user_id))
 
 
+def forget_sign_up(session: Connection, user_id: str) -> None:
+    """Leave nothing of how the account was made: that names the email too."""
+    forget(session, schema="auth", subject=user_id)
+
+
 def of_email(session: Connection, email: str) -> Account | None:
     """The account that logs in with a canonical email."""
-    return _account(session, select(credentials).where(credentials.c.email == email))
+    one = select(credentials).where(credentials.c.email == email, _IS_SIGNED_UP)
+    return _account(session, one)
 
 
 def of_request(session: Connection, request_id: str) -> Account | None:
     """The account that a sign-up with this request_id has made."""
-    return _account(session, select(credentials).where(credentials.c.request_id == request_id))
+    one = select(credentials).where(credentials.c.request_id == request_id, _IS_SIGNED_UP)
+    return _account(session, one)
 
 
 def known(session: Connection, user_ids: Sequence[str]) -> set[str]:
