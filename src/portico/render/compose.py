@@ -21,7 +21,9 @@ _PUBLISHED_SECRET = "demonstration-only"  # noqa: S105
 
 _NOTE = """\
 The demonstration on one machine: `docker compose up --build`. {ports}.
-One image is every process. Rendered: change the topology and run `portico topology render` again."""
+One image is every process. Written by:
+
+  portico topology render {arguments}"""
 _PROFILE_NOTE = """\
 With `--profile {profile}` the topology {topology} runs beside it, with a database of its own; clients find it at
 gRPC {grpc} and REST {http}. `docker compose up --build {front}` starts it alone."""
@@ -52,7 +54,10 @@ def compose(layout: Layout, *, profiles: Mapping[str, Layout]) -> str:
         "configs": {name: held for stage in stages for name, held in stage.configs().items()},
         "volumes": {name: {} for stage in stages for name in stage.databases()},
     }
-    return document(content, note="\n\n".join(stage.note() for stage in stages), spaced=2)
+    others = (f" --profile {name}={each.topology.name}" for name, each in profiles.items())
+    arguments = f"{layout.topology.name} --format compose{''.join(others)}"
+    note = "\n\n".join(stage.note(arguments) for stage in stages)
+    return document(content, note=note, spaced=2)
 
 
 class _Stage:
@@ -88,11 +93,11 @@ class _Stage:
         owners = filter(self._layout.owns_data, self._layout.processes)
         return list(dict.fromkeys(map(self._database, owners)))
 
-    def note(self) -> str:
-        """What a reader of the file is told about it."""
+    def note(self, arguments: str) -> str:
+        """What a reader of the file is told about it; ``arguments`` of the command line made the file."""
         grpc, http = (f"127.0.0.1:{port + self._number}" for port in self._ports)
         if not self._profile:
-            return _NOTE.format(ports=f"gRPC on {grpc} and REST on {http}")
+            return _NOTE.format(ports=f"gRPC on {grpc} and REST on {http}", arguments=arguments)
         front = next(process for process in self._layout.processes if process.front)
         return _PROFILE_NOTE.format(
             profile=self._profile,

@@ -51,6 +51,13 @@ def test_the_file_in_the_root_is_the_rendered_monolith_with_a_profile_for_the_sp
     assert (ROOT / "compose.yaml").read_text() == shipped
 
 
+def test_it_says_how_it_was_made(shipped: str) -> None:
+    assert (
+        "portico topology render monolith --format compose --profile split=payments-apart"
+        in shipped
+    )
+
+
 def test_it_is_the_same_every_time(written: Written) -> None:
     assert written("apart", "compose") == written("apart", "compose")
 
