@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Pair = tuple[tuple[Shape, Span] | None, tuple[Shape, Span] | None]
 
 _SAME, _OTHER = " ", "≠"
-_NAME_WIDTH = 50
-_LONGEST = 49
+_NAME_WIDTH = 54
+_LONGEST = 53
 
 
 def main(first: Path, second: Path | None = None, *, trace_id: str = "", name: str = "") -> int:

@@ -33,7 +33,7 @@ def traced(serve: Serve, tracer: trace.Tracer, parentage: Parentage) -> Serve:
         route = endpoint.route
         attributes = {
             "http.request.method": request.method,
-            "http.route": route.template,
+            "http.route": str(route.template),
             "url.scheme": "http",
         }
         sent = tuple(pair for pair in request.headers if pair[0] == TRACE_KEY)[:1]
