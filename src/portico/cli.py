@@ -21,8 +21,10 @@ from portico.data.migrations import MigrationError
 from portico.demand import TooManyConnectionsError
 from portico.module import ModuleError
 from portico.program import Program
+from portico.security.bundle import CertificateError
 from portico.settings import Settings, SettingsError, find_app
 from portico.storage import StorageError
+from portico.supervise import orders
 from portico.telemetry import logs
 from portico.topology import TopologyError
 
@@ -62,6 +64,7 @@ ProcessOption = Annotated[
 ]
 
 _MENDABLE = (
+    CertificateError,
     SettingsError,
     ModuleError,
     TopologyError,
@@ -230,7 +233,9 @@ def render_topology(
 def certs(
     topology: Path,
     out: Annotated[Path, typer.Option(help="The folder for them; closed to other users.")],
-    days: Annotated[int, typer.Option(help="How long the certificates are good.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=825, help="How long the certificates are good.")
+    ] = 30,
     app: AppOption = None,
 ) -> None:
     """Make a development CA in OUT, or keep the one there, and a certificate for each process of TOPOLOGY."""
@@ -274,6 +279,8 @@ def load_application(name: str) -> Application:
 
 def _run(program: Program, *, greeting: str = "") -> None:
     stop, hurry = threading.Event(), threading.Event()
+    if program.settings.supervised.shared_ports:
+        orders.follow()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set() or number == signal.SIGINT:

@@ -37,7 +37,7 @@ class Front:
                 port=settings.grpc_port,
                 threads=settings.grpc_threads,
                 max_message_bytes=settings.max_message_bytes,
-                sharing=settings.supervised.sharing(settings.grpc_port),
+                sharing=settings.supervised.sharing(),
             )
             if public
             else None

@@ -45,7 +45,7 @@ class HopServer:
             threads=placement.process.threads or settings.hop_threads,
             max_message_bytes=settings.max_message_bytes,
             credentials=None if certificates is None else certificates.server_credentials(),
-            sharing=settings.supervised.sharing(port),
+            sharing=settings.supervised.sharing(),
             setting="hop_host and hop_port",
         )
 

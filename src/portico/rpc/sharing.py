@@ -12,13 +12,12 @@ _AGE_OF_LINGERING = 0.7
 class PortSharing:
     """How a server shares its port with others (``SO_REUSEPORT``).
 
-    ``members`` are those that get new connections from now on, see ``steer``; empty is all of them.
-    A server that leaves goes on answering for ``linger_seconds`` while others get the new connections.
-    By then its own must be gone: gRPC can tell a client to connect anew without breaking a call only
-    when a connection is old. So while ports are shared connections do not get older than that.
+    A server that leaves goes on answering for ``linger_seconds`` while others get the new connections
+    (``portico.rpc.steering``). By then its own must be gone, and gRPC asks a client to connect anew
+    without breaking a call only when a connection is old: a server that stops breaks the calls that
+    come while the client is being told. So connections do not get older than that.
     """
 
-    members: tuple[int, ...] = ()
     linger_seconds: float = 0.0
 
     @property

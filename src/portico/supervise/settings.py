@@ -17,10 +17,6 @@ class SupervisedSettings(BaseModel):
     shared_ports: bool = Field(
         default=False, description="share gRPC's ports with other processes that do the same"
     )
-    steering: dict[int, tuple[int, ...]] = Field(
-        default_factory=dict,
-        description="for a shared port, which of the processes there get new connections",
-    )
     http_socket: int | None = Field(
         None, ge=3, description="descriptor of a socket that listens already, to serve REST on"
     )
@@ -34,8 +30,6 @@ class SupervisedSettings(BaseModel):
         None, description="where the workers of a process find each other's metrics"
     )
 
-    def sharing(self, port: int) -> PortSharing | None:
-        """How the server on ``port`` shares it; None when it does not."""
-        if not self.shared_ports:
-            return None
-        return PortSharing(members=self.steering.get(port, ()), linger_seconds=self.linger_seconds)
+    def sharing(self) -> PortSharing | None:
+        """How gRPC's servers share their ports; None when they do not."""
+        return PortSharing(linger_seconds=self.linger_seconds) if self.shared_ports else None
