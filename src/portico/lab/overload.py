@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
-from contextlib import contextmanager
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from portico.lab import machine, work_server
 from portico.lab.http2_load import Caller
+from portico.lab.lab_process import LabProcess
 from portico.lab.open_load import OpenLoad
 from portico.lab.server_process import THREADS
 from portico.lab.subject import a_request
 from portico.lab.v1 import hop_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from portico.lab.open_load import Answers
 
@@ -79,7 +78,7 @@ def measure() -> dict[str, Any]:
 
 
 def _measured(rule: str) -> dict[str, Any]:
-    with _serving(rule) as server:
+    with _Server(rule) as server:
         peak = _peak(server)
         before = server.resident_mib()
         offered = peak * TIMES_CAPACITY
@@ -111,41 +110,36 @@ def _told(answers: Answers, peak: float, offered: float) -> dict[str, Any]:
     }
 
 
-class _Served(NamedTuple):
-    child: subprocess.Popen[str]
-    address: str
-    headers: tuple[tuple[str, str], ...]
+class _Server:
+    """A server whose processor the load keeps off, for the block."""
+
+    def __init__(self, rule: str) -> None:
+        self._process = LabProcess(work_server.__name__, rule)
+
+    def __enter__(self) -> Self:
+        self._process.__enter__()
+        told = self._process.told
+        self.address: str = told["address"]
+        self.headers = (("authorization", told["authorization"]),)
+        self._mine = machine.processors()
+        machine.keep_on_processor(1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        machine.keep_on(self._mine)
+        self._process.__exit__(kind, value, trace)
 
     def resident_mib(self) -> float:
-        stdin, stdout = self.child.stdin, self.child.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the server has no pipes")
-        stdin.write("memory\n")
-        stdin.flush()
-        return int(stdout.readline()) / _MEBIBYTE
+        """Memory that it holds."""
+        return float(self._process.ask("memory")) / _MEBIBYTE
 
 
-@contextmanager
-def _serving(rule: str) -> Iterator[_Served]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "portico.lab.work_server", rule],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        told = json.loads(cast("Any", child.stdout).readline())
-        mine = machine.processors()
-        machine.keep_on_processor(1)
-        try:
-            yield _Served(child, told["address"], (("authorization", told["authorization"]),))
-        finally:
-            machine.keep_on(mine)
-    finally:
-        child.communicate()  # closes its stdin, which ends it
-
-
-def _peak(server: _Served) -> float:
+def _peak(server: _Server) -> float:
     """Calls per second with as many under way as keep all threads busy."""
     message = a_request()
     answer = hop_pb2.HopResponse(caller_id=message.caller_id, number=message.number)
