@@ -22,8 +22,9 @@ from portico.rpc.remote import RemoteChannel
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from portico.rpc.policy import Observer
     from portico.security.passport import Passports
     from portico.telemetry.metrics import Metrics
     from portico.telemetry.otel.tracer import Tracer
@@ -86,6 +87,7 @@ class Peer:
             )
             for group, breaker in self._breakers.items()
         }
+        self._metrics = metrics
         if metrics is not None:
             self._measure(metrics)
         self._closed = threading.Event()
@@ -124,6 +126,7 @@ class Peer:
                 commands_need_workflow=commands_need_workflow,
             ),
             tracer=tracer,
+            observer_of=self._observer_of(caller),
         )
 
     def renew(self) -> None:
@@ -134,6 +137,11 @@ class Peer:
         """Close the connection; calls under way are cancelled."""
         self._closed.set()
         self._link.close()
+
+    def _observer_of(self, caller: str) -> Callable[[str], Observer] | None:
+        if self._metrics is None:
+            return None
+        return partial(self._metrics.hop, target=self._name, caller=caller)
 
     def _guard_of(self, path: str) -> Guard:
         return self._guards[_QUERIES if is_query(path) else _COMMANDS]

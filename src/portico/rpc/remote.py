@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from portico.rpc.allowance import Allowance
+from portico.rpc.counted_calls import CountedCallable
 from portico.rpc.departure import Departure, Sender
 from portico.rpc.remote_calls import (
     RemoteStreamStream,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from portico.rpc.interfaces import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+    from portico.rpc.policy import Observer
     from portico.telemetry.otel.tracer import Tracer
 
 
@@ -33,7 +35,7 @@ class RemoteChannel(grpc.Channel):
 
     ``default_timeout_seconds`` bounds a unary call that nothing else bounds; ``allowance`` says more.
     ``sender`` says which module calls; by default nobody who could prove it, so the world outside.
-    ``tracer`` makes a span of each call.
+    ``tracer`` makes a span of each call; ``observer_of`` says where those of a path are counted.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class RemoteChannel(grpc.Channel):
         allowance: Allowance | None = None,
         sender: Sender | None = None,
         tracer: Tracer | None = None,
+        observer_of: Callable[[str], Observer] | None = None,
     ) -> None:
         self._channel = channel
         self._unary = allowance or Allowance(default_seconds=default_timeout_seconds)
         self._streams = self._unary.of_streams()
         self._sender = sender or Sender()
         self._tracer = tracer
+        self._observer_of = observer_of
         self._closed = False
 
     def subscribe(
@@ -66,27 +70,29 @@ class RemoteChannel(grpc.Channel):
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> UnaryUnary:
         """The callable for a unary rpc."""
-        inner = self._traced(method, self._open().unary_unary(method, *serializers, **options))
+        inner = self._watched(method, self._open().unary_unary(method, *serializers, **options))
         return RemoteUnaryUnary(inner, self._unary, Departure(method, self._sender))
 
     def unary_stream(self, method: str, *serializers: Any, **options: Any) -> UnaryStream:
         """The callable for an rpc that answers with a stream."""
-        inner = self._traced(
-            method, self._open().unary_stream(method, *serializers, **options), stream=True
+        inner = self._watched(
+            method, self._open().unary_stream(method, *serializers, **options), kind="unary_stream"
         )
         return RemoteUnaryStream(inner, self._streams, Departure(method, self._sender))
 
     def stream_unary(self, method: str, *serializers: Any, **options: Any) -> StreamUnary:
         """The callable for an rpc that takes a stream."""
-        inner = self._traced(
-            method, self._open().stream_unary(method, *serializers, **options), stream=True
+        inner = self._watched(
+            method, self._open().stream_unary(method, *serializers, **options), kind="stream_unary"
         )
         return RemoteStreamUnary(inner, self._streams, Departure(method, self._sender))
 
     def stream_stream(self, method: str, *serializers: Any, **options: Any) -> StreamStream:
         """The callable for an rpc with a stream each way."""
-        inner = self._traced(
-            method, self._open().stream_stream(method, *serializers, **options), stream=True
+        inner = self._watched(
+            method,
+            self._open().stream_stream(method, *serializers, **options),
+            kind="stream_stream",
         )
         return RemoteStreamStream(inner, self._streams, Departure(method, self._sender))
 
@@ -95,8 +101,14 @@ class RemoteChannel(grpc.Channel):
         self._closed = True
         self._channel.close()
 
-    def _traced(self, method: str, inner: Any, *, stream: bool = False) -> Any:
-        return inner if self._tracer is None else self._tracer.calling(method, inner, stream=stream)
+    def _watched(self, method: str, inner: Any, *, kind: str = "unary_unary") -> Any:
+        """``inner``, its calls counted and traced as far as somebody wants to know."""
+        if self._observer_of is not None:
+            observer = self._observer_of(f"/{method.strip('/')}")
+            inner = CountedCallable(inner, observer, streams_responses=kind.endswith("stream"))
+        if self._tracer is not None:
+            inner = self._tracer.calling(method, inner, stream=kind != "unary_unary")
+        return inner
 
     def _open(self) -> grpc.Channel:
         """The wrapped channel; ValueError once closed, where grpcio's own would end the process."""

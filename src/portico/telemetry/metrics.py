@@ -37,6 +37,7 @@ _FIRST_BUCKET = BUCKETS[0]
 _BOUNDS = [*map(str, BUCKETS), "+Inf"]
 _CODES = [code.name for code in sorted(grpc.StatusCode, key=lambda code: code.value[0])]
 _LABELS = ("module", "method", "caller", "transport")
+_HOP_LABELS = ("target", "method", "caller")
 
 _log = logger(__name__)
 
@@ -89,9 +90,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self._methods: dict[tuple[str, ...], MethodMetrics] = {}
+        self._hops: dict[tuple[str, ...], MethodMetrics] = {}
         self._readings: dict[str, _Reading] = {}
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Calls(self._methods))
+        self._registry.register(_Calls("portico_call", "finished calls", _LABELS, self._methods))
+        self._registry.register(
+            _Calls("portico_hop", "calls to another process", _HOP_LABELS, self._hops)
+        )
         self._registry.register(_Readings(self._readings))
         ProcessCollector(registry=self._registry)
 
@@ -103,6 +108,16 @@ class Metrics:
         key = (module, method, caller, transport)
         return self._methods.setdefault(
             key, MethodMetrics(module=module, method=method, caller=caller, transport=transport)
+        )
+
+    def hop(self, method: str, *, target: str, caller: str) -> MethodMetrics:
+        """The series of the calls that ``caller`` makes of one method in another process, ``target``.
+
+        Counted where they are made: with the time on the way, and with the calls that never arrive.
+        """
+        key = (target, method, caller)
+        return self._hops.setdefault(
+            key, MethodMetrics(module=target, method=method, caller=caller, transport="remote")
         )
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float], **labels: str) -> None:
@@ -155,15 +170,28 @@ class _Reading(NamedTuple):
 
 
 class _Calls(Collector):
-    def __init__(self, methods: Mapping[tuple[str, ...], MethodMetrics]) -> None:
+    """Counters and histograms called after ``name``, whose series are the keys of ``methods``."""
+
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        labels: tuple[str, ...],
+        methods: Mapping[tuple[str, ...], MethodMetrics],
+    ) -> None:
+        self._name = name
+        self._what = what
+        self._labels = labels
         self._methods = methods
 
     def collect(self) -> Iterator[Metric]:
         calls = CounterMetricFamily(
-            "portico_calls", "Finished calls by gRPC status code.", labels=(*_LABELS, "code")
+            f"{self._name}s",
+            f"{self._what.capitalize()} by gRPC status code.",
+            labels=(*self._labels, "code"),
         )
         seconds = HistogramMetricFamily(
-            "portico_call_seconds", "Duration of finished calls.", labels=_LABELS
+            f"{self._name}_seconds", f"Duration of {self._what}.", labels=self._labels
         )
         for key, method in [*self._methods.items()]:
             for code, count in method.counts().items():
