@@ -24,12 +24,13 @@ _NAP_SECONDS = 0.001
 class Answers(NamedTuple):
     """What came of a load: seconds from when each call was due until its end, by how it ended.
 
-    ``lost`` calls had no answer when the load gave up waiting.
+    ``lost`` calls had no answer when the load gave up waiting. ``seconds`` is all the time that it took.
     """
 
     answered: list[float]
     refused: list[float]
     lost: int
+    seconds: float
 
 
 class OpenLoad:
@@ -62,13 +63,14 @@ class OpenLoad:
 
     def run(self, *, calls_per_second: float, seconds: float) -> Answers:
         """Call at that rate for so long, then wait for the answers, no longer than the calls' timeout."""
-        before = [each.begin() for each in self._connections]
+        for each in self._connections:
+            each.begin()
         began = time.perf_counter()
         total, sent = round(calls_per_second * seconds), 0
         while sent < total:
             due = min(int((time.perf_counter() - began) * calls_per_second) + 1, total)
             for number in range(sent, due):
-                connection = self._connections[number % len(before)]
+                connection = self._connections[number % len(self._connections)]
                 connection.call(began + number / calls_per_second)
             sent = due
             self._turn()
@@ -79,6 +81,7 @@ class OpenLoad:
             [took for each in self._connections for took in each.answered],
             [took for each in self._connections for took in each.refused],
             sum(each.give_up() for each in self._connections),
+            time.perf_counter() - began,
         )
 
     def _turn(self) -> None:

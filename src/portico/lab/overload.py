@@ -96,7 +96,7 @@ def _measured(rule: str) -> dict[str, Any]:
 
 def _told(answers: Answers, peak: float, offered: float) -> dict[str, Any]:
     in_time = sum(took <= CALLERS_PATIENCE_SECONDS for took in answers.answered)
-    goodput = in_time / OVERLOAD_SECONDS
+    goodput = in_time / answers.seconds
     return {
         "peak": peak,
         "offered": offered,
