@@ -1,8 +1,8 @@
 """The laws of the shop, checked from outside: plain SQL over every schema of one database.
 
 Each query finds the rows that break one law, so that a healthy database answers all of them with nothing.
-``LAWS`` hold between any two transactions, also right after a crash; ``SETTLED`` ones hold as well once every
-event has been delivered.
+``LAWS`` hold between any two transactions, also right after a crash, for every order that no workflow is working
+on; ``SETTLED`` ones hold as well once every event has been delivered and every workflow has ended.
 """
 
 from __future__ import annotations
@@ -13,29 +13,38 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+# Where the modules live apart, a workflow makes its laws true step by step; and of an order that was never placed
+# only its row is left.
+_AT_REST = """
+    NOT EXISTS (SELECT FROM orders.workflow_runs AS run
+                WHERE run.subject = o.order_id AND run.status NOT IN ('DONE', 'UNDONE'))
+"""
+_PLACED = f"o.cancel_reason IS DISTINCT FROM 'NOT_PLACED' AND {_AT_REST}"
+
 LAWS = {
     "a total is the sum of its lines": """
         SELECT o.order_id, o.total_minor, sum(i.line_total_minor) AS of_lines
         FROM orders.orders AS o LEFT JOIN orders.order_items AS i USING (order_id)
         GROUP BY o.order_id HAVING o.total_minor IS DISTINCT FROM sum(i.line_total_minor)
     """,
-    "an order has its reservation, with the same lines": """
+    "an order has its reservation, with the same lines": f"""
         SELECT o.order_id, o.status FROM orders.orders AS o
         WHERE (SELECT jsonb_object_agg(product_id, quantity) FROM orders.order_items AS i
                WHERE i.order_id = o.order_id)
           IS DISTINCT FROM
               (SELECT jsonb_object_agg(product_id, quantity) FROM inventory.reservation_lines AS l
                WHERE l.reservation_id = o.order_id)
+          AND {_PLACED}
     """,
     "a reservation has its order": """
         SELECT r.reservation_id, r.status FROM inventory.reservations AS r
         LEFT JOIN orders.orders AS o ON o.order_id = r.reservation_id
         WHERE o.order_id IS NULL
     """,
-    "an order that is not cancelled keeps its pieces, unless the hold ran out": """
+    "an order that is not cancelled keeps its pieces, unless the hold ran out": f"""
         SELECT o.order_id, o.status, r.status AS reservation
         FROM orders.orders AS o JOIN inventory.reservations AS r ON r.reservation_id = o.order_id
-        WHERE o.status <> 'CANCELLED' AND r.status NOT IN ('HELD', 'COMMITTED', 'EXPIRED')
+        WHERE o.status <> 'CANCELLED' AND r.status NOT IN ('HELD', 'COMMITTED', 'EXPIRED') AND {_AT_REST}
     """,
     "pieces left the stock for paid orders only": """
         SELECT o.order_id, o.status FROM orders.orders AS o
@@ -71,16 +80,16 @@ LAWS = {
         LEFT JOIN orders.orders AS o USING (order_id)
         WHERE o.customer_id IS DISTINCT FROM r.customer_id
     """,
-    "an order was announced once": """
-        SELECT order_id FROM orders.orders
-        WHERE cancel_reason IS DISTINCT FROM 'NOT_PLACED' AND 1 <> (
+    "an order was announced once": f"""
+        SELECT order_id FROM orders.orders AS o
+        WHERE {_PLACED} AND 1 <> (
             SELECT count(*) FROM orders.outbox
             WHERE aggregateid = order_id AND type = 'commerce.orders.v1.OrderPlaced')
     """,
-    "an order has its payment, of the same amount": """
+    "an order has its payment, of the same amount": f"""
         SELECT o.order_id, o.total_minor, p.amount_minor FROM orders.orders AS o
         LEFT JOIN payments.payments AS p USING (payment_id)
-        WHERE o.cancel_reason IS DISTINCT FROM 'NOT_PLACED'
+        WHERE {_PLACED}
           AND (p.order_id, p.customer_id, p.amount_minor, p.currency_code, p.payment_method)
               IS DISTINCT FROM (o.order_id, o.customer_id, o.total_minor, o.currency, o.payment_method)
     """,
@@ -95,10 +104,10 @@ LAWS = {
         WHERE o.status IN ('PAID', 'SHIPPED', 'DELIVERED')
           AND p.status NOT IN ('SUCCEEDED', 'PARTIALLY_REFUNDED')
     """,
-    "no money is kept for a cancelled order": """
+    "no money is kept for a cancelled order": f"""
         SELECT o.order_id, o.cancel_reason, p.status AS payment FROM orders.orders AS o
         JOIN payments.payments AS p USING (payment_id)
-        WHERE o.status = 'CANCELLED' AND p.status NOT IN ('FAILED', 'VOIDED', 'REFUNDED')
+        WHERE o.status = 'CANCELLED' AND p.status NOT IN ('FAILED', 'VOIDED', 'REFUNDED') AND {_AT_REST}
     """,
     "what went back is the sum of the refunds": """
         SELECT p.payment_id, p.refunded_minor, sum(r.amount_minor) AS of_refunds
@@ -128,6 +137,17 @@ LAWS = {
 }
 
 SETTLED = {
+    "every workflow has ended": """
+        SELECT name, key, status, direction, step, attempts, last_error FROM orders.workflow_runs
+        WHERE status NOT IN ('DONE', 'UNDONE')
+    """,
+    "nothing is held for an order that was never placed": """
+        SELECT o.order_id, o.status, r.status AS reservation, p.status AS payment FROM orders.orders AS o
+        LEFT JOIN inventory.reservations AS r ON r.reservation_id = o.order_id
+        LEFT JOIN payments.payments AS p USING (payment_id)
+        WHERE o.cancel_reason = 'NOT_PLACED'
+          AND (r.status <> 'RELEASED' OR p.status NOT IN ('VOIDED', 'FAILED', 'REFUNDED'))
+    """,
     "every event was delivered": """
         SELECT type, aggregateid, attempts, last_error FROM orders.outbox WHERE delivered_at IS NULL
         UNION ALL

@@ -125,6 +125,15 @@ _PLANTED = {
     "the ledger has what customers owe and what providers hold": """
         UPDATE payments.postings SET account = 'SALES' WHERE account = 'PROVIDER'
     """,
+    "every workflow has ended": """
+        INSERT INTO orders.workflow_runs (id, name, version, key, subject, input, state, headers, direction,
+            status, step, owner, lease_until, created_at, updated_at)
+        VALUES (gen_random_uuid(), 'orders.place_order', 1, 'k', '', '{}', '{}', '{}', 'UNDO', 'DEAD', 2, '',
+            now(), now(), now())
+    """,
+    "nothing is held for an order that was never placed": """
+        UPDATE orders.orders SET cancel_reason = 'NOT_PLACED', status = 'CANCELLED' WHERE status = 'PAID'
+    """,
     "every event was delivered": "UPDATE payments.outbox SET delivered_at = NULL",
     "an order follows its payment": """
         UPDATE orders.orders SET status = 'CREATED' WHERE status = 'PAID'

@@ -28,6 +28,10 @@ SETTINGS = WorkflowSettings(
 MODULES = ("shop", "depot", "bank")
 
 
+Fault = Callable[[Callable[[], object]], object]
+"""What befalls a call; it is given what the call would do."""
+
+
 class Killed(BaseException):
     """What stands in for the end of the process: nothing of the kernel's catches it."""
 
@@ -70,7 +74,7 @@ class Neighbour:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.faults: list[Callable[[Callable[[], None]], None]] = []
+        self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.seen: list[Any] = []
 
@@ -83,7 +87,7 @@ class Neighbour:
     def ask(self) -> None:
         self._call(lambda: None)
 
-    def _call(self, work: Callable[[], None]) -> None:
+    def _call(self, work: Callable[[], object]) -> None:
         call = current()
         assert call.transaction is None, "called while a transaction was open"
         assert call.deadline is not None, "called without a deadline"
@@ -111,30 +115,30 @@ class Neighbour:
             return str(session.execute(text(statement), row).scalar_one())
 
 
-def down(_: Callable[[], None]) -> None:
+def down(_: Callable[[], object]) -> None:
     """Cannot be reached; whether it was, the caller cannot know."""
     raise errors.unavailable("", "cannot be reached")
 
 
-def lost(work: Callable[[], None]) -> None:
+def lost(work: Callable[[], object]) -> None:
     """Does it, and the answer is lost."""
     work()
     raise errors.unavailable("", "the answer was lost")
 
 
-def refused(_: Callable[[], None]) -> None:
+def refused(_: Callable[[], object]) -> None:
     raise errors.failed_precondition("SOLD_OUT", "there is none left", thing="tea")
 
 
-def shut(_: Callable[[], None]) -> None:
+def shut(_: Callable[[], object]) -> None:
     raise errors.unavailable("CIRCUIT_OPEN", "not even tried")
 
 
-def killed(_: Callable[[], None]) -> None:
+def killed(_: Callable[[], object]) -> None:
     raise Killed
 
 
-def killed_after(work: Callable[[], None]) -> None:
+def killed_after(work: Callable[[], object]) -> None:
     work()
     raise Killed
 

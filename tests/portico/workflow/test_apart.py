@@ -197,9 +197,9 @@ def test_a_step_that_was_not_even_sent_is_not_tried_again_and_not_undone(
 
 
 def test_a_command_that_comes_after_its_undo_is_refused(shop: Shop, order: str) -> None:
-    late: list[Callable[[], None]] = []
+    late: list[Callable[[], object]] = []
 
-    def delayed(work: Callable[[], None]) -> None:
+    def delayed(work: Callable[[], object]) -> None:
         late.append(work)
         down(work)
 
@@ -251,7 +251,7 @@ class Gate:
     def __init__(self) -> None:
         self._reached, self._open = threading.Event(), threading.Event()
 
-    def __call__(self, work: Callable[[], None]) -> None:
+    def __call__(self, work: Callable[[], object]) -> None:
         self._reached.set()
         assert self._open.wait(10)
         work()
@@ -298,7 +298,7 @@ def test_a_repeat_waits_for_the_run_that_is_under_way(shop: Shop, order: str, ga
 
 
 def test_a_repeat_that_waits_gets_the_refusal_too(shop: Shop, order: str, gate: Gate) -> None:
-    def refused_late(work: Callable[[], None]) -> None:
+    def refused_late(work: Callable[[], object]) -> None:
         gate(lambda: None)
         refused(work)
 
@@ -335,7 +335,7 @@ def test_a_repeat_that_cannot_wait_is_told_which_run_goes_on(
 
 
 def test_a_run_goes_on_when_its_callers_time_is_over(shop: Shop, order: str) -> None:
-    def hang(work: Callable[[], None]) -> None:
+    def hang(work: Callable[[], object]) -> None:
         time.sleep(0.06)
         raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
 
@@ -396,7 +396,7 @@ def test_neighbouring_steps_in_the_process_share_a_transaction(
     def local_refusal(*_: object) -> None:
         raise StatusError(grpc.StatusCode.NOT_FOUND, "no such tea")
 
-    shop.depot.do = local_refusal  # type: ignore[method-assign]
+    shop.depot.do = local_refusal  # type: ignore[assignment, method-assign]
     failure = fails(shop, order)
 
     assert failure.code() is grpc.StatusCode.NOT_FOUND

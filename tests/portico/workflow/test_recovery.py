@@ -15,6 +15,7 @@ from portico.workflow import Recovery, Step, Workflow
 from tests.portico.workflow.shop import (
     SETTINGS,
     Buying,
+    Fault,
     Killed,
     Shop,
     diary,
@@ -28,7 +29,7 @@ from tests.portico.workflow.shop import (
 MakeShop = Callable[..., Shop]
 
 
-def works(work: Callable[[], None]) -> None:
+def works(work: Callable[[], object]) -> None:
     work()
 
 
@@ -128,7 +129,7 @@ def test_a_run_that_ended_going_back_is_undone(
 @pytest.mark.parametrize("first", ["after the first commit", "after the goods", "after the money"])
 @pytest.mark.parametrize("second", [killed, killed_after])
 def test_recovery_itself_may_end_half_way(
-    shop: Shop, order: str, first: str, second: Callable[[Callable[[], None]], None]
+    shop: Shop, order: str, first: str, second: Fault
 ) -> None:
     FORWARD[first](shop)
     ends(shop, order)
@@ -167,7 +168,7 @@ def test_nobody_takes_a_run_whose_lease_has_not_ended(shop: Shop, order: str) ->
 def test_who_lost_the_lease_commits_nothing(shop: Shop, order: str) -> None:
     """A process that stood still while another one finished its run."""
 
-    def stand_still(work: Callable[[], None]) -> None:
+    def stand_still(work: Callable[[], object]) -> None:
         work()
         shop.recover()
 
