@@ -33,8 +33,7 @@ class ReservedPort:
     @property
     def address(self) -> str:
         """``host:port`` for those who call it from this machine."""
-        host = _WILDCARDS.get(self.host, self.host)
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return _address(self.host, self.port)
 
     def close(self) -> None:
         """Give the port up."""
@@ -46,8 +45,14 @@ class ListeningSocket:
 
     def __init__(self, *, host: str, port: int = 0) -> None:
         """0 takes any free port. OSError when somebody has it."""
+        self.host = host
         self._socket = listen(host=host, port=port)
         self.port = int(self._socket.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """``host:port`` for those who call it from this machine."""
+        return _address(self.host, self.port)
 
     @property
     def descriptor(self) -> int:
@@ -57,6 +62,11 @@ class ListeningSocket:
     def close(self) -> None:
         """Listen no longer, once those who inherited it do not either."""
         self._socket.close()
+
+
+def _address(host: str, port: int) -> str:
+    host = _WILDCARDS.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _refuse_taken(family: int, host: str, port: int, setting: str) -> None:
