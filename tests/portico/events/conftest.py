@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+MODULES = ("shop", "bank", "post")
+
 
 class _Operations:
     """What a migration gives to the kernel's functions."""
@@ -30,7 +32,7 @@ class _Operations:
 @pytest.fixture(scope="module")
 def url(database_url: URL) -> URL:
     op = _Operations(database_url)
-    for name in ("shop", "bank"):
+    for name in MODULES:
         op.execute(f"CREATE SCHEMA {name}")
         schema.create_v1(op, name)
         schema.add_elsewhere_v1(op, name)
@@ -44,7 +46,7 @@ def url(database_url: URL) -> URL:
 @pytest.fixture
 def engine(url: URL) -> Iterator[Engine]:
     engine = Engine(url, pool_size=10)
-    for name in ("shop", "bank"):
+    for name in MODULES:
         with Database(engine, schema=name).unit_of_work() as session:
             session.execute(
                 text(
