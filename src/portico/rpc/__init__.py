@@ -9,6 +9,8 @@ Where a ``LocalChannel`` is not a socket's equal:
 - ``peer()`` and ``auth_context()`` tell of no network, and no header of the transport's own arrives.
 - Streams and futures are bounded in number (``portico.rpc.threads``), and those beyond are refused
   with RESOURCE_EXHAUSTED; a server lets them wait for a thread first.
+- No call is tried again, and none is refused by an open circuit, a full bulkhead or an overloaded server:
+  that is between processes.
 
 Where the kernel, near and far, is not plain grpcio's equal:
 
@@ -22,5 +24,5 @@ Where the kernel, near and far, is not plain grpcio's equal:
 - A call with no time left is not tried; a timeout of more than three years is none.
 - A service is registered once, by handlers that say which methods they have.
 
-A suite holds the rest to be equal, field by field: ``tests/portico/rpc/test_fidelity_*.py``.
+A suite holds the rest to be equal, field by field: ``tests/placement``.
 """

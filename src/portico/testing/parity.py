@@ -1,98 +1,87 @@
-"""One script over several channels, and what differs between its outcomes.
+"""What came of calls, as plain data, and what differs between the transports they went over.
 
-The kernel's promise is that a stub cannot tell a local channel from a socket. A script here is a
-function that calls through a channel and returns what it saw as plain data; it runs over every
-transport, each with servicers of its own, and the outcomes are compared field by field.
+The kernel's promise is that a stub cannot tell a local channel from a socket. A script is a function
+that calls through a channel and returns what it saw; it runs over every transport, and the outcomes
+are compared field by field.
 """
 
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from portico.rpc.local import LocalChannel
-from portico.rpc.policy import Policy
-from portico.rpc.registry import Registry
-from portico.rpc.remote import RemoteChannel
-from portico.rpc.server import Server
 from portico.rpc.status import from_rpc_error
-from portico.testing.sharing import WatchedChannel
+from portico.testing.transports import YARDSTICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    Populate: TypeAlias = Callable[[Any], None]
-    Script: TypeAlias = Callable[[grpc.Channel], Any]
-
-Transport = Literal["plain", "raw", "remote", "local", "shared"]
-"""``plain`` is grpcio on both sides, ``raw`` a grpcio client of the kernel's server, ``remote`` the
-kernel on both sides of a socket; ``local`` copies messages and ``shared`` does not."""
-
-EVERY: tuple[Transport, ...] = get_args(Transport)
-KERNEL = EVERY[1:]
-"""All but ``plain``: for what the kernel adds to grpcio."""
-
-_THREADS = 16
-_MODULE = "parity"
 _ERROR_ID = re.compile(r"\b[0-9a-f]{16}\b")
-_OF_THE_TRANSPORT = ("user-agent", "accept-encoding", "grpc-", "traceparent", "x-request-id")
+_OF_THE_TRANSPORT = (
+    "user-agent",
+    "accept-encoding",
+    "grpc-",
+    "traceparent",
+    "x-request-id",
+    "x-portico-",
+)
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
-def outcomes(
-    populate: Populate,
-    script: Script,
-    *,
-    over: Iterable[Transport] = EVERY,
-    policy: Policy | None = None,
-) -> dict[Transport, Any]:
-    """What ``script`` returns over each transport.
+class Difference(NamedTuple):
+    """One field of one outcome that is not what it should be."""
 
-    ``populate`` adds servicers to what it is given, with the generated ``add_…_to_server``; it is
-    called once for each transport. Over ``shared``, a message that somebody changes after it was
-    handed over is an error (``portico.testing.sharing``).
+    transport: str
+    path: str
+    value: Any
+    expected: Any
+
+    def __str__(self) -> str:
+        where = f"{self.transport} {self.path}".strip()
+        return f"{where}: {self.value!r}, should be {self.expected!r}"
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "(nothing)"
+
+
+_NOTHING = _Nothing()
+
+
+def differences(
+    found: Mapping[Any, Any], *, expects: Mapping[str, Any] | None = None
+) -> list[Difference]:
+    """Every field of an outcome that is not as over the yardstick, or not as ``expects`` has it.
+
+    The yardstick is plain grpcio; where it did not run, a client of grpcio's; without both, what
+    most transports say. ``expects`` has values by path, such as ``call.trailing[0]``; an empty path
+    is the whole outcome.
     """
-    found = {}
-    for transport in over:
-        with opened(transport, populate, policy=policy or Policy()) as channel:
-            found[transport] = script(channel)
-    return found
-
-
-def differences(found: Mapping[Transport, Any]) -> list[str]:
-    """One line for each field that is not the same over all transports."""
     fields = {transport: dict(_fields("", outcome)) for transport, outcome in found.items()}
-    paths = dict.fromkeys(path for each in fields.values() for path in each)
+    norm = fields[_yardstick(found)]
     lines = []
-    for path in paths:
-        values = {transport: each.get(path, "(nothing)") for transport, each in fields.items()}
-        if len(set(map(repr, values.values()))) > 1:
-            lines.append(
-                f"{path}: " + ", ".join(f"{name} {value!r}" for name, value in values.items())
-            )
+    for transport, each in fields.items():
+        should = norm | {path: value for path, value in (expects or {}).items() if path}
+        if expects and "" in expects:
+            should = dict(_fields("", expects[""]))
+        lines += [
+            Difference(transport, path, each.get(path, _NOTHING), should.get(path, _NOTHING))
+            for path in dict.fromkeys((*should, *each))
+            if repr(each.get(path, _NOTHING)) != repr(should.get(path, _NOTHING))
+        ]
     return lines
 
 
-@contextmanager
-def opened(transport: Transport, populate: Populate, *, policy: Policy) -> Iterator[grpc.Channel]:
-    """A channel of that kind to servicers of its own."""
-    if transport == "plain":
-        with _plain(populate) as address, grpc.insecure_channel(address) as channel:
-            yield channel
-        return
-    registry = Registry()
-    populate(registry.registrar(_MODULE))
-    if transport in {"local", "shared"}:
-        kind = WatchedChannel if transport == "shared" else LocalChannel
-        with kind(registry, policy=policy) as channel:
-            yield channel
-        return
-    with _served(registry, policy) as address, grpc.insecure_channel(address) as channel:
-        yield channel if transport == "raw" else RemoteChannel(channel)
+def _yardstick(found: Mapping[Any, Any]) -> Any:
+    for name in YARDSTICKS:
+        if name in found:
+            return name
+    most = Counter(map(repr, found.values())).most_common(1)[0][0]
+    return next(name for name, outcome in found.items() if repr(outcome) == most)
 
 
 def told(act: Callable[[], Any]) -> dict[str, Any]:
@@ -141,31 +130,6 @@ def metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str,
         for key, value in pairs or ()
         if key == _DETAILS_KEY or not key.startswith(_OF_THE_TRANSPORT)
     ]
-
-
-@contextmanager
-def _plain(populate: Populate) -> Iterator[str]:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        server = grpc.server(pool)
-        populate(server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.stop(0).wait()
-
-
-@contextmanager
-def _served(registry: Registry, policy: Policy) -> Iterator[str]:
-    server = Server(threads=_THREADS)
-    server.bind()
-    server.mount(registry, policy)
-    server.start()
-    try:
-        yield server.address
-    finally:
-        server.stop(0)
 
 
 def _steady(text: str | None) -> str:

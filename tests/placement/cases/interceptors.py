@@ -6,24 +6,36 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
-import pytest
 from examples.greeter.v1 import greeter_pb2 as pb
 from examples.greeter.v1 import greeter_pb2_grpc as stubs
 
 from portico.rpc.interfaces import Rpc
 from portico.testing import parity
+from portico.testing.cases import Group
+from tests.placement.greeting import (
+    NO_CHANNEL,
+    NO_FUTURES,
+    PATIENCE_SECONDS,
+    chat,
+    gather,
+    greeter,
+    populating,
+    repeat,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_SECONDS = 20
+    from portico.testing.cases import Script
+    from portico.testing.transports import Stand
 
 
 class Servicer(stubs.GreeterServiceServicer):
     """Fails as often as it is told to, then tells what it received."""
 
-    def __init__(self, failures: int) -> None:
-        self._failures = failures
+    def __init__(self) -> None:
+        self.failures = 0
         self._lock = threading.Lock()
 
     def SayHello(self, request: pb.SayHelloRequest, context: Any) -> pb.SayHelloResponse:
@@ -42,8 +54,8 @@ class Servicer(stubs.GreeterServiceServicer):
 
     def _told(self, name: str, context: Any) -> str:
         with self._lock:
-            self._failures -= 1
-            if self._failures >= 0:
+            self.failures -= 1
+            if self.failures >= 0:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "try again")
         pairs = parity.metadata(context.invocation_metadata())
         in_time = (
@@ -179,119 +191,113 @@ AROUND = {
 }
 
 
-def adding(failures: int) -> Callable[[Any], None]:
-    return lambda registrar: stubs.add_GreeterServiceServicer_to_server(
-        Servicer(failures), registrar
-    )
-
-
-def every_kind(channel: grpc.Channel) -> Any:
-    stub = stubs.GreeterServiceStub(channel)
-    sent = (("own", "1"),)
-
-    def options() -> dict[str, Any]:
-        return {"metadata": sent, "timeout": PATIENCE_SECONDS}
-
-    one = pb.SayHelloRequest(name="a")
-
-    def gathered() -> Any:
-        return iter([pb.GatherRequest(name="a"), pb.GatherRequest(name="b")])
-
-    def chatted() -> Any:
-        return iter([pb.ChatRequest(name="a"), pb.ChatRequest(name="b")])
-
+def every_kind(stub: Any) -> Any:
+    """A call of each kind, with metadata and a timeout of its own."""
+    own: Any = {"metadata": (("own", "1"),), "timeout": PATIENCE_SECONDS}
     return {
-        "call": parity.told(lambda: stub.SayHello(one, **options()).message),
-        "with_call": parity.told(lambda: stub.SayHello.with_call(one, **options())[0].message),
-        "future": parity.told(lambda: stub.SayHello.future(one, **options()).result().message),
-        "stream": parity.told(
-            lambda: [each.message for each in stub.Repeat(pb.RepeatRequest(name="a"), **options())]
-        ),
-        "requests": parity.told(lambda: stub.Gather(gathered(), **options()).message),
+        "call": parity.told(lambda: stub.SayHello(say("a"), **own).message),
+        "with_call": parity.told(lambda: stub.SayHello.with_call(say("a"), **own)[0].message),
+        "future": parity.told(lambda: stub.SayHello.future(say("a"), **own).result().message),
+        "stream": parity.told(lambda: [each.message for each in stub.Repeat(repeat("a"), **own)]),
+        "requests": parity.told(lambda: stub.Gather(gather("a", "b"), **own).message),
         "requests, with_call": parity.told(
-            lambda: stub.Gather.with_call(gathered(), **options())[0].message
+            lambda: stub.Gather.with_call(gather("a", "b"), **own)[0].message
         ),
         "requests, future": parity.told(
-            lambda: stub.Gather.future(gathered(), **options()).result().message
+            lambda: stub.Gather.future(gather("a", "b"), **own).result().message
         ),
-        "both": parity.told(lambda: [each.message for each in stub.Chat(chatted(), **options())]),
+        "both": parity.told(lambda: [each.message for each in stub.Chat(chat("a", "b"), **own)]),
     }
 
 
-@pytest.mark.parametrize("name", AROUND)
-def test_an_interceptor_has_the_same_effect_on_every_kind_of_call(agree: Any, name: str) -> None:
-    def script(channel: grpc.Channel) -> Any:
-        return every_kind(grpc.intercept_channel(channel, Interceptor(AROUND[name])))
-
-    agree(adding(failures=0), script)
+POPULATE = populating(Servicer)
+interceptors = Group(name="interceptors", populate=POPULATE, stay=True, without=NO_CHANNEL)
+arguments = Group(name="arguments", populate=POPULATE, stay=True)
+GROUPS = [interceptors, arguments]
 
 
-@pytest.mark.parametrize("failures", [0, 1, 2, 3])
-@pytest.mark.parametrize("around", [_retrying, _reading_the_outcome])
-def test_an_interceptor_sees_failures_as_outcomes_and_may_try_again(
-    agree: Any, failures: int, around: Any
-) -> None:
-    def script(channel: grpc.Channel) -> Any:
-        stub = stubs.GreeterServiceStub(grpc.intercept_channel(channel, Interceptor(around)))
-        return parity.told(lambda: stub.SayHello(pb.SayHelloRequest(name="a"), timeout=20).message)
+def _intercepted(*around: Callable[[Any, Any, Any], Any]) -> Script:
+    def script(stand: Stand) -> Any:
+        channel = grpc.intercept_channel(stand.channel, *map(Interceptor, around))
+        return every_kind(stubs.GreeterServiceStub(channel))
 
-    agree(adding(failures), script)
+    return script
 
 
-def test_interceptors_stack(agree: Any) -> None:
-    def script(channel: grpc.Channel) -> Any:
-        stacked = grpc.intercept_channel(
-            channel,
-            Interceptor(_adding_metadata),
-            Interceptor(_sending_others),
-            Interceptor(_adding_metadata),
-        )
-        return every_kind(stacked)
+def _failing_first(around: Callable[[Any, Any, Any], Any], failures: int) -> Script:
+    def script(stand: Stand) -> Any:
+        stand.servicer.failures = failures
+        channel = grpc.intercept_channel(stand.channel, Interceptor(around))
+        stub = stubs.GreeterServiceStub(channel)
+        told = parity.told(lambda: stub.SayHello(say("a"), timeout=PATIENCE_SECONDS).message)
+        stand.servicer.failures = 0
+        return told
 
-    outcome = agree(adding(failures=0), script)
-
-    assert outcome["call"]["value"] == "other [('own', '1'), ('added', '1'), ('added', '1')] soon"
+    return script
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"wait_for_ready": True},
-        {"wait_for_ready": False},
-        {"compression": grpc.Compression.Gzip},
-        {"compression": grpc.Compression.NoCompression},
-        {"credentials": None},
-    ],
-    ids=str,
+for name, around in AROUND.items():
+    interceptors.add(f"one that is {name}", _intercepted(around))
+for failures in range(4):
+    interceptors.add(
+        f"one that tries again after {failures} failures",
+        _failing_first(_retrying, failures),
+        expects={"code": "UNAVAILABLE"} if failures == 3 else {"value": "a [] later"},
+    )
+    interceptors.add(
+        f"one that reads the outcome of {failures} failures",
+        _failing_first(_reading_the_outcome, failures),
+    )
+interceptors.add(
+    "a stack of three",
+    _intercepted(_adding_metadata, _sending_others, _adding_metadata),
+    expects={"call.value": "other [('own', '1'), ('added', '1'), ('added', '1')] soon"},
 )
-def test_grpcs_other_arguments_are_taken(agree: Any, options: Any) -> None:
-    def script(channel: grpc.Channel) -> Any:
-        stub = stubs.GreeterServiceStub(channel)
-        requests = [pb.GatherRequest(name="a")]
+
+
+def _with_options(**options: Any) -> Script:
+    def script(stand: Stand) -> Any:
+        stub, seconds = greeter(stand), PATIENCE_SECONDS
         return [
-            stub.SayHello(pb.SayHelloRequest(), timeout=20, **options).message,
-            stub.SayHello.with_call(pb.SayHelloRequest(), timeout=20, **options)[0].message,
-            stub.SayHello.future(pb.SayHelloRequest(), timeout=20, **options).result().message,
-            [each.message for each in stub.Repeat(pb.RepeatRequest(), timeout=20, **options)],
-            stub.Gather(iter(requests), timeout=20, **options).message,
-            [each.message for each in stub.Chat(iter([pb.ChatRequest()]), timeout=20, **options)],
+            stub.SayHello(say(), timeout=seconds, **options).message,
+            stub.SayHello.with_call(say(), timeout=seconds, **options)[0].message,
+            [each.message for each in stub.Repeat(repeat(), timeout=seconds, **options)],
+            stub.Gather(gather("a"), timeout=seconds, **options).message,
+            [each.message for each in stub.Chat(chat(""), timeout=seconds, **options)],
         ]
 
-    agree(adding(failures=0), script)
+    return script
 
 
-def test_arguments_may_be_given_by_position(agree: Any) -> None:
-    def script(channel: grpc.Channel) -> Any:
-        stub = stubs.GreeterServiceStub(channel)
-        rest = (4, (("a", "1"),), None, True, None)
-        return [
-            stub.SayHello(pb.SayHelloRequest(), *rest).message,
-            stub.SayHello.with_call(pb.SayHelloRequest(), *rest)[0].message,
-            stub.SayHello.future(pb.SayHelloRequest(), *rest).result().message,
-            [each.message for each in stub.Repeat(pb.RepeatRequest(), *rest)],
-            stub.Gather(iter(()), *rest).message,
-        ]
+def _future_with_options(**options: Any) -> Script:
+    def script(stand: Stand) -> Any:
+        future = greeter(stand).SayHello.future(say(), timeout=PATIENCE_SECONDS, **options)
+        return future.result().message
 
-    outcome = agree(adding(failures=0), script)
+    return script
 
-    assert outcome[0] == " [('a', '1')] soon"
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "wait_for_ready": {"wait_for_ready": True},
+    "no wait_for_ready": {"wait_for_ready": False},
+    "compression": {"compression": grpc.Compression.Gzip},
+    "no compression": {"compression": grpc.Compression.NoCompression},
+    "no credentials": {"credentials": None},
+}
+for name, options in OPTIONS.items():
+    reason = {"servicer": "it has no time to tell, and nothing to wait for"}
+    arguments.add(name, _with_options(**options), without=reason)
+    arguments.add(f"{name}, of a future", _future_with_options(**options), without=NO_FUTURES)
+
+
+@arguments.case(expects={"[0]": " [('a', '1')] soon"}, without=NO_CHANNEL)
+def may_be_given_by_position(stand: Stand) -> Any:
+    stub = greeter(stand)
+    rest = (4, (("a", "1"),), None, True, None)
+    return [
+        stub.SayHello(say(), *rest).message,
+        stub.SayHello.with_call(say(), *rest)[0].message,
+        stub.SayHello.future(say(), *rest).result().message,
+        [each.message for each in stub.Repeat(repeat(), *rest)],
+        stub.Gather(gather(), *rest).message,
+    ]

@@ -1,20 +1,36 @@
-"""How a call ends, whatever its kind and however far it had got: the same over every channel."""
+"""How a call ends, whatever its kind and however far it had got."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import pytest
 from examples.greeter.v1 import greeter_pb2 as pb
 from examples.greeter.v1 import greeter_pb2_grpc as stubs
 
 from portico import errors
-from portico.rpc.policy import Policy
 from portico.testing import parity
+from portico.testing.cases import Group
+from tests.placement.greeting import (
+    NO_FUTURES,
+    OWN_WORDS,
+    PATIENCE_SECONDS,
+    answered,
+    chat,
+    gather,
+    greeter,
+    populating,
+    read,
+    repeat,
+    say,
+    settled,
+)
+
+if TYPE_CHECKING:
+    from portico.testing.cases import Script
+    from portico.testing.transports import Stand
 
 Act = Callable[[Any], Any]
 Code = grpc.StatusCode
@@ -134,8 +150,29 @@ OF_THE_KERNEL: dict[str, Act] = {
     "trailers of the wrong type": lambda context: context.set_trailing_metadata((("a", 1),)),
 }
 
-KINDS = ("SayHello", "Repeat", "Gather", "Chat")
-STREAMED = ("Repeat", "Chat")
+# What the outcome must say, whatever the transports agree on: of a unary call that fails at once.
+SAID: dict[str, dict[str, Any]] = {
+    "nothing": {"value.message": "you", "value.call.code": "OK"},
+    "abort": {"code": "NOT_FOUND", "details": "gone", "reason": ""},
+    "abort with trailers": {"code": "ABORTED", "trailing[1]": ("key", "2")},
+    "cancel": {"code": "CANCELLED"},
+    "an unknown exception": {
+        "code": "INTERNAL",
+        "details": "something went wrong on our side; error id <id>",
+        "metadata.error_id": "<id>",
+    },
+    "a typed error with trailers": {
+        "code": "NOT_FOUND",
+        "details": "there is no prod_1",
+        "reason": "PRODUCT_NOT_FOUND",
+        "domain": "examples.greeter.v1",
+        "metadata.product_id": "prod_1",
+        "metadata.attempts": "2",
+        "violations[0]": ("items[0].product_id", "does not exist", "id.unknown"),
+        "trailing[0]": ("key", "value"),
+    },
+    "details that are too long for trailers": {"code": "INVALID_ARGUMENT", "reason": "MANY"},
+}
 
 
 class Servicer(stubs.GreeterServiceServicer):
@@ -180,146 +217,63 @@ class Servicer(stubs.GreeterServiceServicer):
             self.act(context)
 
 
-def _script(kind: str) -> Callable[[grpc.Channel], Any]:
-    requests: dict[str, Callable[[], Any]] = {
-        "SayHello": lambda: pb.SayHelloRequest(name="you"),
-        "Repeat": lambda: pb.RepeatRequest(name="you"),
-        "Gather": lambda: iter([pb.GatherRequest(name="a"), pb.GatherRequest(name="b")]),
-        "Chat": lambda: (pb.ChatRequest(name=str(number)) for number in range(4)),
+def _calls(name: str) -> dict[str, Callable[[Any], Any]]:
+    """The ways to call a method that answers once."""
+
+    def requests() -> Any:
+        return say("you") if name == "SayHello" else gather("a", "b")
+
+    return {
+        name: lambda stub: parity.told(
+            lambda: getattr(stub, name)(requests(), timeout=PATIENCE_SECONDS).message
+        ),
+        f"{name}.with_call": lambda stub: parity.told(
+            lambda: answered(*getattr(stub, name).with_call(requests(), timeout=PATIENCE_SECONDS))
+        ),
+        f"{name}.future": lambda stub: settled(
+            getattr(stub, name).future(requests(), timeout=PATIENCE_SECONDS)
+        ),
     }
 
-    def script(channel: grpc.Channel) -> Any:
-        method = getattr(stubs.GreeterServiceStub(channel), kind)
-        if kind in STREAMED:
-            return _read(method(requests[kind](), timeout=20))
-        return {
-            "call": parity.told(lambda: method(requests[kind](), timeout=20).message),
-            "with_call": parity.told(
-                lambda: _answered(*method.with_call(requests[kind](), timeout=20))
-            ),
-            "future": _settled(method.future(requests[kind](), timeout=20)),
-        }
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    **_calls("SayHello"),
+    **_calls("Gather"),
+    "Repeat": lambda stub: read(stub.Repeat(repeat("you"), timeout=PATIENCE_SECONDS)),
+    "Chat": lambda stub: read(stub.Chat(chat("0", "1", "2", "3"), timeout=PATIENCE_SECONDS)),
+}
+STREAMED = ("Repeat", "Chat")
+MOMENTS = ("at once", "after headers", "after messages", "after all messages")
+
+
+def _script(call: Callable[[Any], Any], moment: str, act: Act) -> Script:
+    def script(stand: Stand) -> Any:
+        stand.servicer.act, stand.servicer.moment = act, moment
+        return call(greeter(stand))
 
     return script
 
 
-def _read(call: Any) -> Any:
-    messages: list[str] = []
-    end = parity.told(lambda: messages.extend(each.message for each in call))
-    return {"messages": messages, "end": end, "call": parity.ended(call)}
+def _filled(acts: dict[str, Act], what: str, without: dict[str, str]) -> Iterator[Group]:
+    """A group for each moment; one servicer for all."""
+    for moment in MOMENTS:
+        group = Group(name=f"{what} {moment}", populate=POPULATE, stay=True, without=without)
+        for name, call in CALLS.items():
+            if moment in MOMENTS[2:] and name not in STREAMED:
+                continue
+            for ending, act in acts.items():
+                # A reset of a stream may overtake what was sent before it: a socket's matter of chance.
+                if ending.startswith("cancel") and moment != "at once":
+                    continue
+                told = name == "SayHello.with_call" and moment == "at once"
+                group.add(
+                    f"{name}, {ending}",
+                    _script(call, moment, act),
+                    expects=SAID.get(ending) if told else None,
+                    without=NO_FUTURES if name.endswith("future") else None,
+                )
+        yield group
 
 
-def _answered(response: Any, call: Any) -> Any:
-    return {"message": response.message, "call": parity.ended(call)}
-
-
-def _settled(future: Any) -> Any:
-    result = parity.told(lambda: future.result(timeout=20).message)
-    return {"result": result, "call": parity.ended(future)}
-
-
-def _moments(kind: str) -> tuple[str, ...]:
-    always = ("at once", "after headers")
-    return (*always, "after messages", "after all messages") if kind in STREAMED else always
-
-
-CASES = [(kind, moment) for kind in KINDS for moment in _moments(kind)]
-# A reset of a stream may overtake what was sent before it: on a socket that is a matter of chance.
-PLAIN_CASES = [
-    (kind, moment, ending)
-    for kind, moment in CASES
-    for ending in PLAIN
-    if moment == "at once" or not ending.startswith("cancel")
-]
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[tuple[Servicer, dict[parity.Transport, grpc.Channel]]]:
-    """One servicer behind every channel: several hundred cases need no servers of their own."""
-    servicer = Servicer()
-
-    def populate(registrar: Any) -> None:
-        stubs.add_GreeterServiceServicer_to_server(servicer, registrar)
-
-    with ExitStack() as stack:
-        yield (
-            servicer,
-            {
-                transport: stack.enter_context(parity.opened(transport, populate, policy=Policy()))
-                for transport in parity.EVERY
-            },
-        )
-
-
-@pytest.fixture
-def ended(stage: Any) -> Any:
-    """Makes calls of a kind end by an act at a moment, over every channel; the common outcome."""
-    servicer, channels = stage
-
-    def ended(
-        act: Act, moment: str, kind: str, *, over: tuple[parity.Transport, ...] = parity.EVERY
-    ) -> Any:
-        servicer.act, servicer.moment = act, moment
-        found = {transport: _script(kind)(channels[transport]) for transport in over}
-        differences = parity.differences(found)
-        assert not differences, "\n".join(differences)
-        return next(iter(found.values()))
-
-    return ended
-
-
-@pytest.mark.parametrize(("kind", "moment", "ending"), PLAIN_CASES)
-def test_a_servicer_of_plain_grpcio_ends_its_calls_the_same_way(
-    ended: Any, kind: str, moment: str, ending: str
-) -> None:
-    ended(PLAIN[ending], moment, kind)
-
-
-@pytest.mark.parametrize(("kind", "moment"), CASES)
-@pytest.mark.parametrize("ending", OF_THE_KERNEL)
-def test_an_error_of_the_kernel_arrives_the_same_way(
-    ended: Any, kind: str, moment: str, ending: str
-) -> None:
-    ended(OF_THE_KERNEL[ending], moment, kind, over=parity.KERNEL)
-
-
-def test_a_typed_error_arrives_whole(ended: Any) -> None:
-    outcome = ended(
-        OF_THE_KERNEL["a typed error with trailers"],
-        "after headers",
-        "SayHello",
-        over=parity.KERNEL,
-    )
-
-    error = outcome["call"]
-    assert (error["code"], error["details"]) == ("NOT_FOUND", "there is no prod_1")
-    assert (error["reason"], error["domain"]) == ("PRODUCT_NOT_FOUND", "examples.greeter.v1")
-    assert error["metadata"] == {"product_id": "prod_1", "attempts": "2"}
-    assert error["violations"] == [("items[0].product_id", "does not exist", "id.unknown")]
-    assert error["initial"] == [("head", "1"), ("head", "2"), ("head-bin", b"\x01")]
-    assert error["trailing"][0] == ("key", "value")
-
-
-def test_an_unknown_exception_keeps_its_text_to_itself(ended: Any) -> None:
-    outcome = ended(
-        OF_THE_KERNEL["an unknown exception"], "at once", "SayHello", over=parity.KERNEL
-    )
-
-    assert outcome["call"]["code"] == "INTERNAL"
-    assert outcome["call"]["details"] == "something went wrong on our side; error id <id>"
-    assert "private" not in repr(outcome)
-
-
-def test_what_is_too_long_for_trailers_is_cut_and_still_arrives(ended: Any) -> None:
-    outcome = ended(
-        OF_THE_KERNEL["details that are too long for trailers"],
-        "at once",
-        "SayHello",
-        over=parity.KERNEL,
-    )
-
-    error = outcome["call"]
-    assert error["code"] == "INVALID_ARGUMENT"
-    assert error["details"].endswith("€…")
-    assert error["violations"][0][0] == "f[0]"
-    assert error["violations"][-1][1].startswith("and ")
+POPULATE = populating(Servicer)
+GROUPS = [*_filled(PLAIN, "ends", {}), *_filled(OF_THE_KERNEL, "errors", OWN_WORDS)]
