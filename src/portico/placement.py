@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KERNEL = "portico"
 """The name under which the kernel's own services are registered beside the modules'."""
 
+KERNEL_SERVICE = "portico.v1.EventsService"
+"""What every process with data serves to the others."""
+
 
 class Placement:
     """The view that ``process`` has of ``topology``, for an application of these ``modules``."""
@@ -96,8 +99,20 @@ class Placement:
             and any(module.owns_data for module in self.modules_of(process))
         ]
 
+    def reactions_of(self, process: Process) -> dict[str, tuple[str, ...]]:
+        """The event types that the modules of ``process`` react to, for each that reacts to anything."""
+        from portico.events import reacted_to  # with data, and so with a database driver
+
+        found = {
+            module.name: tuple(
+                dict.fromkeys(each for kind in module.reactions for each in reacted_to(kind))
+            )
+            for module in self.modules_of(process)
+        }
+        return {module: types for module, types in found.items() if types}
+
     def callers(self) -> Mapping[str, frozenset[str]]:
-        """The modules that may call each service served here, by its full name."""
+        """The modules that may call each service served here, by its full name; the kernel's, all of them."""
         asked: dict[str, set[str]] = {
             service: set() for module in self.here for service in module.services()
         }
@@ -105,7 +120,8 @@ class Placement:
             for service in module.calls():
                 if service in asked:
                     asked[service].add(module.name)
-        return {service: frozenset(names) for service, names in asked.items()}
+        everybody = {KERNEL_SERVICE: [module.name for module in self.enabled]}
+        return {service: frozenset(names) for service, names in (asked | everybody).items()}
 
 
 def _process(topology: Topology, settings: Settings) -> Process:

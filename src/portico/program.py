@@ -13,7 +13,7 @@ from portico.assembly import Assembled, assemble
 from portico.clock import Clock, SystemClock
 from portico.front import Front
 from portico.ids import Ids
-from portico.placement import Placement
+from portico.placement import KERNEL, Placement
 from portico.rpc.contract import described
 from portico.rpc.disabled import add_disabled
 from portico.rpc.forward import forwarders
@@ -25,6 +25,10 @@ from portico.telemetry import logs
 from portico.telemetry.export import open_tracer
 from portico.telemetry.merging import SharedMetrics
 from portico.telemetry.metrics import Metrics
+from portico.v1.events_service_pb2_grpc import (
+    EventsServiceStub,
+    add_EventsServiceServicer_to_server,
+)
 
 if TYPE_CHECKING:
     import threading
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 
     from portico.app import Application
     from portico.context import Identity
-    from portico.events import Relay
+    from portico.events import Elsewhere, Relay
     from portico.hops import HopServer, Neighbours
     from portico.module import Module
     from portico.rpc.interfaces import Handler
@@ -274,13 +278,38 @@ class Program:
     def _deliver(
         self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
     ) -> None:
-        self.relay, recovery = storage.relay(assembled), storage.recovery()
-        storage.measure(self.relay, recovery, self.metrics)
+        relay = self.relay = storage.relay(assembled, elsewhere=self._elsewhere())
+        recovery = storage.recovery()
+        storage.measure(relay, recovery, self.metrics)
+        if self._neighbours is not None:
+            registrar: Any = self.registry.registrar(KERNEL)
+            add_EventsServiceServicer_to_server(relay.servicer(), registrar)
         if stack is not None:
-            self.relay.start()
-            stack.callback(self.relay.stop)
+            relay.start()
+            stack.callback(relay.stop)
             recovery.start()
             stack.callback(recovery.stop)
+
+    def _elsewhere(self) -> Elsewhere | None:
+        """Who reacts to anything in other processes."""
+        neighbours = self._neighbours
+        if neighbours is None:
+            return None
+        from portico.events import Elsewhere, Neighbour
+
+        caller = self._modules[0].name  # any of this process: events are the kernel's business
+        return Elsewhere(
+            (
+                Neighbour(
+                    process.name,
+                    EventsServiceStub(neighbours.channel(process.name, caller=caller)),
+                    reacts=reacts,
+                )
+                for process in self.placement.elsewhere()
+                if (reacts := self.placement.reactions_of(process))
+            ),
+            process=self.placement.process.name,
+        )
 
     def _assemble(self, module: Module) -> Assembled:
         provided: dict[type, Any] = {Clock: self.clock, Ids: self._ids, Metrics: self.metrics}

@@ -154,9 +154,7 @@ class Storage:
             )
         return self._workflows[module]
 
-    def relay(
-        self, assembled: Sequence[Assembled], *, elsewhere: Elsewhere | None = None
-    ) -> Relay:
+    def relay(self, assembled: Sequence[Assembled], *, elsewhere: Elsewhere | None = None) -> Relay:
         """The relay from every module's outbox to every reaction, here and ``elsewhere``; not started."""
         reactions = [
             reaction
