@@ -59,6 +59,7 @@ class Recovery:
         self._workflows = [each for each in self._workflows if _has_log(each)]
         if not self._workflows:
             return
+        self._stopping = threading.Event()  # a thread that was left behind keeps the one before
         self._threads = [
             threading.Thread(target=self._run, name=f"portico-recovery-{number}", daemon=True)
             for number in range(self._settings.threads)
@@ -66,13 +67,18 @@ class Recovery:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Finish the runs at hand and stop; what is left is for others, or for the next start."""
+    def stop(self, *, timeout_seconds: float = 5.0) -> None:
+        """Finish the runs at hand and stop; what is left is for others, or for the next start.
+
+        A run that takes longer is abandoned, as if the process had ended: its lease runs out.
+        """
         self._stopping.set()
+        until = time.monotonic() + timeout_seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(until - time.monotonic(), 0.0))
+        if any(thread.is_alive() for thread in self._threads):
+            _log.warning("recovery leaves a run half way: another process takes it up")
         self._threads = []
-        self._stopping.clear()
 
     def settle(self, *, timeout_seconds: float = 10.0) -> int:
         """Work on every run that is due, in this thread; answers how many. For tests and command lines.
@@ -107,14 +113,15 @@ class Recovery:
             plan.strategy == "apart" for each in self._workflows for plan in each.plans.values()
         )
         poll = self._settings.poll_seconds if apart else self._settings.idle_poll_seconds
-        while not self._stopping.is_set():
+        stopping = self._stopping
+        while not stopping.is_set():
             try:
-                while self._take_up_some() and not self._stopping.is_set():
+                while self._take_up_some() and not stopping.is_set():
                     pass
                 self._keep_house_now_and_then()
             except Exception:  # noqa: BLE001  # whatever it is: say so and go on
                 _log.exception("recovery could not work; it tries again")
-            self._stopping.wait(poll)
+            stopping.wait(poll)
 
     def _take_up_some(self) -> bool:
         """One run of each module; whether there was any."""

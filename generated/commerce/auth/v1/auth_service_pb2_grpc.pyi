@@ -27,6 +27,10 @@ class AuthServiceStub:
     A repeat with the same request_id and the same content answers with the same user_id and a fresh pair of
     tokens. Without a request_id a repeat is EMAIL_TAKEN.
 
+    Nobody logs in before the sign-up is complete. Where users run in a process of their own, it may take longer
+    than the caller waits: it then goes on by itself, the error is ABORTED with the kernel's reason
+    WORKFLOW_RUNNING, and a repeat with the same request_id gets the answer.
+
     Errors:
     - EMAIL_TAKEN: an account with this email exists, whatever the case of its letters.
     - PASSWORD_LENGTH: the password is too short or too long once it is in normal form.
@@ -88,6 +92,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A repeat with the same request_id and the same content answers with the same user_id and a fresh pair of
         tokens. Without a request_id a repeat is EMAIL_TAKEN.
+
+        Nobody logs in before the sign-up is complete. Where users run in a process of their own, it may take longer
+        than the caller waits: it then goes on by itself, the error is ABORTED with the kernel's reason
+        WORKFLOW_RUNNING, and a repeat with the same request_id gets the answer.
 
         Errors:
         - EMAIL_TAKEN: an account with this email exists, whatever the case of its letters.

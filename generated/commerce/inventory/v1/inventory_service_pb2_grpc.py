@@ -111,7 +111,8 @@ class InventoryServiceServicer:
         A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
         overdue holds count as free.
 
-        A repeat with the same lines answers with the reservation as it is, and does not prolong it.
+        A repeat with the same lines answers with the reservation as it is, and does not prolong it: also one that
+        comes late, when the reservation has ended. It holds nothing then.
 
         Errors:
         - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
@@ -140,7 +141,8 @@ class InventoryServiceServicer:
     def Release(self, request, context):
         """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
         on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-        afterwards nothing is kept under this id, and nothing can be.
+        afterwards nothing is kept under this id, and nothing can be, not even by a Reserve that was on its way
+        all the time.
 
         Errors: none of its own.
         """

@@ -48,7 +48,8 @@ class InventoryServiceStub:
     A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
     overdue holds count as free.
 
-    A repeat with the same lines answers with the reservation as it is, and does not prolong it.
+    A repeat with the same lines answers with the reservation as it is, and does not prolong it: also one that
+    comes late, when the reservation has ended. It holds nothing then.
 
     Errors:
     - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
@@ -69,7 +70,8 @@ class InventoryServiceStub:
     Release: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReleaseRequest, _inventory_service_pb2.ReleaseResponse]
     """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
     on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-    afterwards nothing is kept under this id, and nothing can be.
+    afterwards nothing is kept under this id, and nothing can be, not even by a Reserve that was on its way
+    all the time.
 
     Errors: none of its own.
     """
@@ -125,7 +127,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
         overdue holds count as free.
 
-        A repeat with the same lines answers with the reservation as it is, and does not prolong it.
+        A repeat with the same lines answers with the reservation as it is, and does not prolong it: also one that
+        comes late, when the reservation has ended. It holds nothing then.
 
         Errors:
         - INSUFFICIENT_STOCK: a product has fewer free pieces than its line wants, or no stock at all; the
@@ -158,7 +161,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _inventory_service_pb2.ReleaseResponse:
         """Gives up a reservation: held pieces are free again; those of a COMMITTED one, not shipped yet, go back
         on hand. Undoes Reserve. One that has ended already, or was never made, is answered in the same way:
-        afterwards nothing is kept under this id, and nothing can be.
+        afterwards nothing is kept under this id, and nothing can be, not even by a Reserve that was on its way
+        all the time.
 
         Errors: none of its own.
         """

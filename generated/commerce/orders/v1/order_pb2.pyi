@@ -83,8 +83,9 @@ class Order(_message.Message):
         HOLD_EXPIRED: Order._CancelReason.ValueType  # 3
         """The payment did not come while the stock was held."""
         NOT_PLACED: Order._CancelReason.ValueType  # 4
-        """It was never placed: its stock could not be held, or its payment not be opened. Seen only where the
-        modules run in processes of their own; in one process nothing is left of such an order.
+        """It was never placed: its stock could not be held, or its payment not be opened. Told in OrderCancelled
+        alone, and only where the modules run in processes of their own: no rpc shows such an order, or one that
+        is not placed yet.
         """
 
     class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
@@ -99,8 +100,9 @@ class Order(_message.Message):
     HOLD_EXPIRED: Order.CancelReason.ValueType  # 3
     """The payment did not come while the stock was held."""
     NOT_PLACED: Order.CancelReason.ValueType  # 4
-    """It was never placed: its stock could not be held, or its payment not be opened. Seen only where the
-    modules run in processes of their own; in one process nothing is left of such an order.
+    """It was never placed: its stock could not be held, or its payment not be opened. Told in OrderCancelled
+    alone, and only where the modules run in processes of their own: no rpc shows such an order, or one that
+    is not placed yet.
     """
 
     ORDER_ID_FIELD_NUMBER: _builtins.int

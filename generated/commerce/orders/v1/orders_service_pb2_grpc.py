@@ -95,6 +95,11 @@ class OrdersServiceServicer:
         answered (GetOrder tells).
 
         A repeat with the same request_id by the same customer answers as the first time, and orders nothing more.
+        After a refusal nothing is left, and the same request may be sent again.
+
+        Nobody sees the order before it is placed. Where modules run in processes of their own, placing may take
+        longer than the caller waits: it then goes on by itself, the error is ABORTED with the kernel's reason
+        WORKFLOW_RUNNING, and a repeat with the same request_id gets the answer.
 
         Errors:
         - CUSTOMER_MISMATCH: customer_id is not the caller, who is not an admin either.
@@ -134,6 +139,10 @@ class OrdersServiceServicer:
         """Cancels an order that is CREATED or PAID. Its stock is set free; its payment is voided, or refunded in
         full if it has been made. Answers with the order, CANCELLED now. Cancelling a CANCELLED order changes
         nothing and answers with it.
+
+        Where modules run in processes of their own and payments or stock cannot be reached, the order is CANCELLED
+        all the same and the rest follows by itself; the error is then ABORTED with the kernel's reason
+        WORKFLOW_RUNNING, and a repeat answers once it is done.
 
         Errors:
         - ORDER_NOT_FOUND: unknown, or somebody else's; a caller cannot tell which.

@@ -81,7 +81,8 @@ class PaymentsServiceServicer:
     def Charge(self, request, context):
         """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
 
-        A repeat with the same request_id answers with the same payment: one charge for one request.
+        A repeat with the same request_id answers with the same payment as it is then: one charge for one request,
+        and none any more when the payment has been voided in the meantime.
 
         Errors:
         - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
@@ -95,7 +96,8 @@ class PaymentsServiceServicer:
 
     def Void(self, request, context):
         """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-        opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
+        opened, is answered in the same way: afterwards no money will be taken for it, and none can be, not even by
+        a Charge that was on its way all the time.
 
         Errors:
         - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.

@@ -24,7 +24,8 @@ class PaymentsServiceStub:
     Charge: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.ChargeRequest, _payments_service_pb2.ChargeResponse]
     """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
 
-    A repeat with the same request_id answers with the same payment: one charge for one request.
+    A repeat with the same request_id answers with the same payment as it is then: one charge for one request,
+    and none any more when the payment has been voided in the meantime.
 
     Errors:
     - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
@@ -34,7 +35,8 @@ class PaymentsServiceStub:
     """
     Void: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.VoidRequest, _payments_service_pb2.VoidResponse]
     """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-    opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
+    opened, is answered in the same way: afterwards no money will be taken for it, and none can be, not even by
+    a Charge that was on its way all the time.
 
     Errors:
     - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
@@ -96,7 +98,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _payments_service_pb2.ChargeResponse:
         """Opens a payment: PENDING until the provider has answered. A step of orders' place_order, undone by Void.
 
-        A repeat with the same request_id answers with the same payment: one charge for one request.
+        A repeat with the same request_id answers with the same payment as it is then: one charge for one request,
+        and none any more when the payment has been voided in the meantime.
 
         Errors:
         - PAYMENT_METHOD_NOT_FOUND: no provider knows the payment method.
@@ -112,7 +115,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _payments_service_pb2.VoidResponse:
         """Gives up a payment that is PENDING. Undoes Charge. A payment that is VOIDED or FAILED, or was never
-        opened, is answered in the same way: afterwards no money will be taken for it, and none can be.
+        opened, is answered in the same way: afterwards no money will be taken for it, and none can be, not even by
+        a Charge that was on its way all the time.
 
         Errors:
         - PAYMENT_NOT_VOIDABLE: the money has been taken; it can only be refunded.
