@@ -210,7 +210,11 @@ def test_those_may_call_a_service_that_say_so_in_their_manifest(load: Any) -> No
     topology = load(SPLIT)
     callers = Placement(topology, topology.processes["payments"], MODULES).callers()
 
-    assert callers == {"payments.v1.Service": frozenset({"orders"})}
+    everybody = frozenset({"orders", "catalog", "payments", "rewards"})
+    assert callers == {
+        "payments.v1.Service": frozenset({"orders"}),
+        "portico.v1.EventsService": everybody,
+    }
 
 
 def test_a_process_of_a_split_must_be_chosen(tmp_path: Path) -> None:
