@@ -79,6 +79,8 @@ async def _change(
         await supervisor.change(plan())
     except (ChangeRefusedError, StartError) as failure:
         _log.error("the change was given up; mend it and send SIGHUP again", why=str(failure))
+    except Exception:  # noqa: BLE001  # a taken port, a migration: whatever it is, what serves goes on
+        _log.exception("the change was given up; mend it and send SIGHUP again")
     else:
         changed()
 
