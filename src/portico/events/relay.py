@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from portico.data import Database
     from portico.events.doorbell import Doorbell
     from portico.events.neighbour import Neighbour
+    from portico.events.provenance import Provenance
     from portico.events.reactions import Reaction
     from portico.telemetry.otel.tracer import Tracer
 
@@ -103,10 +104,16 @@ class Relay:
         """The lanes to other processes, by process."""
         return self._there
 
-    def servicer(self) -> EventsServicer:
-        """What the relays of other processes call, to have the reactions of this one run."""
+    def servicer(self, *, provenance: Provenance | None = None) -> EventsServicer:
+        """What the relays of other processes call, to have the reactions of this one run.
+
+        ``provenance`` says who may send which events.
+        """
         return EventsServicer(
-            self._delivery, following=self._following, batch_seconds=self._settings.batch_seconds
+            self._delivery,
+            following=self._following,
+            provenance=provenance,
+            batch_seconds=self._settings.batch_seconds,
         )
 
     def start(self) -> None:

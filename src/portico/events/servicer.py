@@ -13,13 +13,14 @@ from portico.v1 import events_service_pb2 as pb
 from portico.v1.events_service_pb2_grpc import EventsServiceServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import grpc
 
     from portico.events.delivery import Delivery
     from portico.events.following import Following
     from portico.events.outbox import Record
+    from portico.events.provenance import Provenance
 
 _State = pb.DeliverResponse.State
 _Outcome = pb.DeliverResponse.Outcome
@@ -37,12 +38,17 @@ class EventsServicer(EventsServiceServicer):
         delivery: Delivery,
         *,
         following: Following,
+        provenance: Provenance | None = None,
         batch_seconds: float = 1.0,
         most_waiting: int = 4,
     ) -> None:
-        """No other event is begun after ``batch_seconds``. So many calls of ``Follow`` may wait at a time."""
+        """No other event is begun after ``batch_seconds``. So many calls of ``Follow`` may wait at a time.
+
+        ``provenance`` says who may send which events; without it everybody whose call comes through.
+        """
         self._delivery = delivery
         self._following = following
+        self._provenance = provenance
         self._batch_seconds = batch_seconds
         self._waiting = threading.BoundedSemaphore(most_waiting)
         self._busy: set[tuple[str, ...]] = set()
@@ -55,8 +61,9 @@ class EventsServicer(EventsServiceServicer):
         until, no_more_after = _limits(context, self._batch_seconds)
         held: set[tuple[str, ...]] = set()
         response = pb.DeliverResponse()
-        for position, event in enumerate(request.events):
-            record = record_of(event)
+        records = [record_of(event) for event in request.events]
+        self._check(records, context)
+        for position, (event, record) in enumerate(zip(request.events, records, strict=True)):
             is_late = position and time.monotonic() > no_more_after
             if record.line in held or is_late or not context.is_active():
                 outcome = _Outcome(state=_State.NOT_TRIED)
@@ -83,6 +90,11 @@ class EventsServicer(EventsServiceServicer):
             return pb.FollowResponse(settled=settled)
         finally:
             self._waiting.release()
+
+    def _check(self, records: Sequence[Record], context: grpc.ServicerContext) -> None:
+        if self._provenance is not None:
+            for record in records:
+                self._provenance.check(record, context)
 
     def _deliver(self, record: Record, until: float, *, follow: bool) -> pb.DeliverResponse.Outcome:
         if not self._delivery.reacts(record.module, record.type):

@@ -53,7 +53,7 @@ class Hops:
                 caller=caller,
                 service=service,
             )
-        if self.require_certificate and not _certifies(context, caller):
+        if self.require_certificate and not certifies(context, caller):
             raise errors.permission_denied(
                 "CALLER_NOT_CERTIFIED",
                 f"the certificate of this connection is not one of module {caller}",
@@ -62,7 +62,7 @@ class Hops:
         return passport
 
 
-def _certifies(context: grpc.ServicerContext, module: str) -> bool:
+def certifies(context: grpc.ServicerContext, module: str) -> bool:
     """Whether the certificate at the other end of the connection names ``module``."""
     # types-grpcio has one value for each property; grpcio hands out a list
     uris = cast("Sequence[bytes]", context.auth_context().get(_URIS, ()))

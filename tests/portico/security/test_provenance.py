@@ -1,0 +1,145 @@
+"""Events of another process: only what its modules can have published, and only from where they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from portico.v1 import events_service_pb2 as pb
+from portico.v1.events_service_pb2_grpc import (
+    EventsServiceStub,
+    add_EventsServiceServicer_to_server,
+)
+
+from portico.clock import SystemClock
+from portico.errors import StatusError
+from portico.events import Doorbell, Relay
+from portico.events.provenance import Provenance
+from portico.rpc.hops import Hops
+from portico.rpc.peer import Peer
+from portico.rpc.policy import Policy
+from portico.rpc.registry import Registry
+from portico.rpc.server import Server
+from portico.security.authority import issue_all
+from portico.security.certificates import Certificates
+from portico.security.passport import Passports
+from portico.topology import Process, Topology
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+MODULES = {"orders": "shop", "catalog": "shop", "payments": "payments"}
+TOPOLOGY = Topology(
+    name="apart",
+    processes={
+        "shop": Process(name="shop", modules=("catalog", "orders")),
+        "payments": Process(name="payments", modules=("payments",)),
+    },
+)
+PASSPORTS = Passports(b"the secret of this topology", clock=SystemClock())
+NOT_HERE = pb.DeliverResponse.NOT_HERE
+
+Send = Callable[..., int]
+
+
+@pytest.fixture(params=[True, False], ids=["mtls", "in the clear"])
+def certified(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def send(certified: bool, tmp_path: Path) -> Iterator[Send]:
+    """Delivers events of modules to a process, as one of the modules of another, and returns the last outcome."""
+    issue_all(TOPOLOGY, tmp_path, clock=SystemClock())
+    with ExitStack() as stack:
+        server = _serving(tmp_path, certified=certified)
+        stack.callback(server.stop, 0)
+
+        def send(caller: str, *events: tuple[str, str]) -> int:
+            certificates = Certificates(tmp_path, MODULES[caller]).client() if certified else None
+            peer = Peer(
+                server.address,
+                services=(),
+                process="payments",
+                certificates=certificates,
+                passports=PASSPORTS,
+            )
+            stack.callback(peer.close)
+            stub = EventsServiceStub(peer.channel(caller=caller))
+            request = pb.DeliverRequest(events=[_event(*each) for each in events])
+            answer: Any = stub.Deliver(request, timeout=20)
+            return int(answer.outcomes[-1].state)
+
+        yield send
+
+
+def _serving(folder: Path, *, certified: bool) -> Server:
+    modules = {f"shop.{module}.v1": module for module in MODULES}
+    relay = Relay([], [], clock=SystemClock(), doorbell=Doorbell())
+    registry: Any = Registry()
+    add_EventsServiceServicer_to_server(
+        relay.servicer(provenance=Provenance(modules, require_certificate=certified)),
+        registry.registrar("portico"),
+    )
+    credentials = Certificates(folder, "payments").server_credentials() if certified else None
+    server = Server(credentials=credentials)
+    callers = {"portico.v1.EventsService": frozenset(MODULES)}
+    server.bind()
+    hops = Hops(PASSPORTS, callers, require_certificate=certified)
+    server.mount(registry, Policy(commands_need_workflow=True), hops=hops)
+    server.start()
+    return server
+
+
+def _event(module: str, kind: str) -> pb.Event:
+    return pb.Event(
+        id=str(uuid4()),
+        module="payments",
+        type=kind,
+        aggregate_type=module,
+        aggregate_id="1",
+        occurred_at=Timestamp(seconds=1),
+        request_id="r",
+        trace_id="1" * 32,
+    )
+
+
+def refused(send: Send, caller: str, *events: tuple[str, str]) -> None:
+    with pytest.raises(StatusError) as caught:
+        send(caller, *events)
+    assert (caught.value.code().name, caught.value.reason) == (
+        "PERMISSION_DENIED",
+        "EVENT_OF_ANOTHER",
+    )
+
+
+ORDER_PLACED = ("orders", "shop.orders.v1.OrderPlaced")
+PRICE_CHANGED = ("catalog", "shop.catalog.v1.PriceChanged")
+PAID = ("payments", "shop.payments.v1.PaymentSucceeded")
+
+
+def test_a_process_sends_the_events_of_all_its_modules(send: Send) -> None:
+    assert send("orders", ORDER_PLACED, PRICE_CHANGED) == NOT_HERE  # let in, but nobody reacts
+
+
+def test_events_whose_package_nobody_owns_may_be_anybodys(send: Send) -> None:
+    assert send("orders", ("orders", "google.protobuf.StringValue")) == NOT_HERE
+
+
+def test_no_module_publishes_the_events_of_another(send: Send) -> None:
+    refused(send, "orders", ("orders", "shop.payments.v1.PaymentSucceeded"))
+    refused(send, "orders", ORDER_PLACED, ("orders", "shop.catalog.v1.PriceChanged"))
+
+
+def test_no_process_sends_the_events_of_a_module_that_runs_elsewhere(
+    send: Send, certified: bool
+) -> None:
+    if certified:
+        refused(send, "orders", PAID)
+        refused(send, "orders", ORDER_PLACED, PAID)
+    else:  # nobody can tell: whoever has the secret is believed
+        assert send("orders", PAID) == NOT_HERE
