@@ -61,8 +61,9 @@ class EventsServiceServicer:
         After an event that is not DONE, those of the same aggregate for the same module are not tried. Not all need
         be tried in any case: the rest waits when the time of a call is nearly over.
 
-        Errors: none of its own. A reaction that fails is told in the answer; an error of the call says nothing about
-        any of the events.
+        Errors: PERMISSION_DENIED with EVENT_OF_ANOTHER and the metadata module and type, when one of the events is not
+        its sender's: of a module that runs elsewhere, or in another module's package. None is tried then. A reaction
+        that fails is told in the answer; an error of the call says nothing about any of the events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,8 +26,9 @@ class EventsServiceStub:
     After an event that is not DONE, those of the same aggregate for the same module are not tried. Not all need
     be tried in any case: the rest waits when the time of a call is nearly over.
 
-    Errors: none of its own. A reaction that fails is told in the answer; an error of the call says nothing about
-    any of the events.
+    Errors: PERMISSION_DENIED with EVENT_OF_ANOTHER and the metadata module and type, when one of the events is not
+    its sender's: of a module that runs elsewhere, or in another module's package. None is tried then. A reaction
+    that fails is told in the answer; an error of the call says nothing about any of the events.
     """
     Follow: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.FollowRequest, _events_service_pb2.FollowResponse]
     """Waits until what a delivered event has set off is over as well: the events that its reactions published, here
@@ -54,8 +55,9 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         After an event that is not DONE, those of the same aggregate for the same module are not tried. Not all need
         be tried in any case: the rest waits when the time of a call is nearly over.
 
-        Errors: none of its own. A reaction that fails is told in the answer; an error of the call says nothing about
-        any of the events.
+        Errors: PERMISSION_DENIED with EVENT_OF_ANOTHER and the metadata module and type, when one of the events is not
+        its sender's: of a module that runs elsewhere, or in another module's package. None is tried then. A reaction
+        that fails is told in the answer; an error of the call says nothing about any of the events.
         """
 
     @_abc_1.abstractmethod
