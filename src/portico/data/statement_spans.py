@@ -26,8 +26,14 @@ _MOST_REMEMBERED = 2_000
 _LONGEST_STATEMENT = 4_000
 
 _KERNELS = re.compile(r'"\w+"\.(?:outbox|outbox_elsewhere|inbox|workflow_\w+)\b')
-_VERB = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
-_TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?"?(\w+)"?\."?(\w+)"?', re.IGNORECASE)
+_NAME = r'\s+(?:ONLY\s+)?"?(?P<schema>\w+)"?\."?(?P<table>\w+)"?'
+# What a statement writes says more of it than what it reads on the way.
+_WRITES = re.compile(
+    r"\b(?P<verb>INSERT(?=\s+INTO)|DELETE(?=\s+FROM)|MERGE(?=\s+INTO)|UPDATE)(?:\s+(?:INTO|FROM))?"
+    + _NAME,
+    re.IGNORECASE,
+)
+_READS = re.compile(rf"\b(?P<verb>SELECT)\b(?:.*?\bFROM{_NAME})?", re.IGNORECASE | re.DOTALL)
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 
 _Described = tuple[str, dict[str, str | int]]
@@ -83,17 +89,17 @@ def describe(statement: str) -> _Described | None:
 
     The statement is told without values: they are parameters, and texts in it are left out.
     """
-    verb = _VERB.search(statement)
-    if verb is None or _KERNELS.search(statement):
+    found = _WRITES.search(statement) or _READS.search(statement)
+    if found is None or _KERNELS.search(statement):
         return None
-    operation = verb[1].upper()
+    operation = found["verb"].upper()
     attributes: dict[str, str | int] = {
         "db.system": "postgresql",
         "db.operation": operation,
         "db.statement": _TEXT.sub("'?'", statement.strip())[:_LONGEST_STATEMENT],
     }
-    table = _TABLE.search(statement)
+    schema, table = found["schema"], found["table"]
     if table is None:
         return operation, attributes
-    attributes |= {"db.name": table[1], "db.sql.table": table[2]}
-    return f"{operation} {table[1]}.{table[2]}", attributes
+    attributes |= {"db.name": schema, "db.sql.table": table}
+    return f"{operation} {schema}.{table}", attributes

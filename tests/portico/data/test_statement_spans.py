@@ -124,8 +124,11 @@ def test_nothing_is_traced_outside_a_traced_call(alpha: Database, spans: _Spans)
         ('select id from "alpha"."rows" for update', "SELECT alpha.rows"),
         (
             "WITH due AS (SELECT id FROM alpha.rows) UPDATE alpha.other SET a = 1",
-            "SELECT alpha.rows",
+            "UPDATE alpha.other",
         ),
+        ("INSERT INTO alpha.rows (id) SELECT id FROM alpha.other", "INSERT alpha.rows"),
+        ("SELECT id FROM alpha.rows WHERE a = (SELECT 1) FOR UPDATE OF rows", "SELECT alpha.rows"),
+        ("MERGE INTO alpha.rows AS r USING alpha.other ON true", "MERGE alpha.rows"),
         ("UPDATE alpha.rows SET id = %(id)s", "UPDATE alpha.rows"),
         ("DELETE FROM ONLY alpha.rows", "DELETE alpha.rows"),
         ("SELECT 1", "SELECT"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,7 +56,13 @@ class Tracer:
         """
         ids = TraceIds()
         self._provider = TracerProvider(
-            resource=Resource({"service.name": application, "service.instance.id": process}),
+            resource=Resource(
+                {
+                    "service.name": application,
+                    "service.instance.id": process,
+                    "process.pid": os.getpid(),
+                }
+            ),
             sampler=ParentBasedTraceIdRatio(ratio),
             id_generator=ids,
             shutdown_on_exit=False,
