@@ -7,6 +7,7 @@ and in which process are shown and not compared: that is what a placement may ch
 
 from __future__ import annotations
 
+import sys
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -26,19 +27,23 @@ _LONGEST = 53
 
 
 def main(first: Path, second: Path | None = None, *, trace_id: str = "", name: str = "") -> int:
-    """Print the trace in ``first``, beside the one in ``second`` if there is one; 1 when they differ.
+    """Print the trace in ``first``, beside the one in ``second`` if there is one.
 
     Each is a file or a folder of spans. ``name`` is part of the name of the span at the top, such as
-    ``POST /v1/orders``; of several such traces the last is taken. Raises OSError, ValueError and
-    LookupError when there is no such trace.
+    ``POST /v1/orders``; of several such traces the last is taken. Answers the exit code: 1 when the two
+    differ, 2 when there is no such trace.
     """
-    left = _rows(first, trace_id=trace_id, name=name)
-    if second is None:
+    try:
+        left = _rows(first, trace_id=trace_id, name=name)
+        right = None if second is None else _rows(second, trace_id="", name=name)
+    except (OSError, LookupError, ValueError) as failure:
+        print(f"portico: {failure}", file=sys.stderr)
+        return 2
+    if second is None or right is None:
         for row in left:
             print(_told(row))
         print(f"{len(left)} spans in {_processes(left)}")
         return 0
-    right = _rows(second, trace_id="", name=name)
     pairs = list(aligned(left, right))
     width = max(len(_told(row)) for row in left)
     print(f"{_SAME} {first.name:<{width}} | {second.name}")

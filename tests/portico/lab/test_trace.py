@@ -134,6 +134,17 @@ def test_what_holds_no_spans_is_refused(tmp_path: Path) -> None:
             trace_tree.read(tmp_path)
 
 
+def test_a_trace_that_is_not_there_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans = written(tmp_path / "a.jsonl", *order())
+
+    assert trace.main(tmp_path / "none.jsonl") == 2
+    assert trace.main(spans, name="DELETE") == 2
+    assert trace.main(spans, tmp_path / "none.jsonl") == 2
+    assert "portico: there is no trace DELETE" in capsys.readouterr().err
+
+
 def names_in(code: CodeType) -> set[object]:
     """What its instructions name; ``co_names`` remembers what the compiler has left out."""
     inner = [each for each in code.co_consts if isinstance(each, CodeType)]
