@@ -138,8 +138,10 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
+        # Not by closing the servers: asyncio drops connections that it has accepted a moment ago.
         for server in self.servers:
-            server.close()
+            for listener in server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
         self._connections.leaving = True
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedConnection):

@@ -95,8 +95,9 @@ class Child:
 
     def tell(self, order: bytes) -> None:
         """Write to its stdin; one that does not read is not waited for."""
-        with suppress(OSError):
-            os.write(_descriptor(self._process.stdin), order)
+        if not self._ended.done():
+            with suppress(OSError):
+                os.write(_descriptor(self._process.stdin), order)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; nothing happens when it has ended."""
