@@ -28,10 +28,11 @@ OWN_ITERATOR = {"servicer": "its requests are the caller's own iterator"}
 NOT_LOOKED_AT = {"servicer": "nothing looks at what a function returns"}
 NOT_COPIED = {"servicer": "nothing copies a message on its way to a function"}
 SHARED = {"shared": "both sides have promised to change no message"}
-UNWRAPPED = {
-    "plain": "grpcio hands nothing of one call on to those made inside it",
-    "raw": "a client of grpcio's hands nothing of one call on to those made inside it",
-}
+UNWRAPPED = {"plain": "grpcio hands nothing of one call on to those made inside it"}
+ROUNDED = dict.fromkeys(
+    ("plain", "raw", "front"), "grpcio rounds a timeout up: with luck the call comes through"
+)
+NOT_OF_A_MODULE = dict.fromkeys(("raw", "front"), "no module of the application calls so")
 OWN_RULES = {"plain": "it is the kernel's rule, of which grpcio has none"}
 OWN_WORDS = {"plain": "the kernel says more about it than grpcio does"}
 

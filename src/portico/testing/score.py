@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from portico.testing.transports import Transport
 
 _NONE = "-"
+_YARDSTICKS: dict[Transport, str] = {
+    "plain": "with grpcio on both sides",
+    "raw": "for a client of grpcio's, of the kernel's server",
+    "front": "for such a client through a front, which hands calls on to another process",
+}
 
 
 class Score:
@@ -56,6 +61,8 @@ class Score:
     def lines(self) -> Iterator[str]:
         """The table, what it leaves out and why, every difference, and the last line."""
         yield from _columns([("", *TRANSPORTS), *self._rows()])
+        yield ""
+        yield from self._yardsticks()
         yield from self._exceptions()
         for result, name in self.differing:
             yield ""
@@ -81,6 +88,10 @@ class Score:
             if transport not in result.missing and (result, transport) not in self.differing
         ]
         return f"{len(equal)}/{len(meant)}" if meant else _NONE
+
+    def _yardsticks(self) -> Iterator[str]:
+        for name, what in _YARDSTICKS.items():
+            yield f"{self._cell(self.results, name)} the same as {what}"
 
     def _exceptions(self) -> Iterator[str]:
         """How many cases run not over which transport, by reason."""

@@ -6,15 +6,17 @@ import tempfile
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import grpc
 
 from portico.clock import SystemClock
 from portico.resilience.admission import Admission
 from portico.resilience.settings import RemoteSettings
+from portico.rpc.forward import forwarders
 from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
+from portico.rpc.registry import Registry
 from portico.rpc.remote import RemoteChannel
 from portico.rpc.server import Server
 from portico.security.authority import issue_all
@@ -23,10 +25,9 @@ from portico.security.passport import Passports
 from portico.topology import Process, Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from portico.rpc.policy import Policy
-    from portico.rpc.registry import Registry
 
 Socket: TypeAlias = Literal["unix", "tcp", "mtls"]
 
@@ -79,10 +80,10 @@ class Served:
             commands_need_workflow=self._policy.commands_need_workflow,
         )
 
-    def client(self) -> grpc.Channel:
-        """A connection of grpcio's alone."""
+    def client(self, address: str | None = None) -> grpc.Channel:
+        """A connection of grpcio's alone; ``address`` is a front's."""
         if self._certificates is None:
-            return grpc.insecure_channel(self._server.address)
+            return grpc.insecure_channel(address or self._server.address)
         return grpc.secure_channel(
             self._server.address, self._certificates.client().channel_credentials()
         )
@@ -92,6 +93,20 @@ class Served:
         return RemoteChannel(
             self.client(), default_timeout_seconds=self._policy.default_timeout_seconds
         )
+
+    def front(self, populate: Callable[[Any], Any]) -> str:
+        """The address of a server that hands clients' calls on to this one.
+
+        ``populate`` adds the same servicers, which are not called there.
+        """
+        front = Server(threads=_THREADS, admission=_ADMISSION)
+        front.bind()
+        served: Any = _Described(populate)
+        handlers = forwarders([served], self.channel(""))
+        front.mount(Registry(), self._policy, forwarded=handlers)
+        front.start()
+        self._stack.callback(front.stop, 0)
+        return front.address
 
     def stop(self) -> None:
         """End the connection and the server."""
@@ -120,3 +135,13 @@ class Served:
 
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-")))
+
+
+class _Described:
+    """What a front knows of a module that runs elsewhere: the methods of its services."""
+
+    def __init__(self, populate: Callable[[Any], Any]) -> None:
+        self._populate = populate
+
+    def describe(self, registry: Registry) -> None:
+        self._populate(registry.registrar(""))

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     Populate: TypeAlias = Callable[[Any], Any]
 
-Transport = Literal["plain", "raw", "servicer", "local", "shared", "unix", "tcp", "mtls"]
-"""How a stub reaches its servicer. Two are yardsticks: grpcio on both sides, and a client of grpcio's
-with the kernel's server. Then the kernel's own: straight; in the process, with and without copies of
-messages; over a socket of three kinds, as between two processes."""
+Transport = Literal["plain", "raw", "front", "servicer", "local", "shared", "unix", "tcp", "mtls"]
+"""How a stub reaches its servicer. Three are yardsticks, with a client of grpcio's: against a server of
+grpcio's, against the kernel's, and against a front that hands calls on to the kernel's. The others are
+the kernel's own: straight; in the process, with and without copies of messages; over a socket of three
+kinds, as between two processes."""
 
 EVERY: tuple[Transport, ...] = get_args(Transport)
-YARDSTICKS, TRANSPORTS = EVERY[:2], EVERY[2:]
+YARDSTICKS, TRANSPORTS = EVERY[:3], EVERY[3:]
 
 MODULE, NEIGHBOUR = "tested", "neighbour"
 """The module whose servicers they are, and another."""
@@ -76,7 +77,7 @@ class Stand:
         return self.channel_of(None)
 
     def channel_of(self, module: str | None) -> grpc.Channel:
-        """A channel of ``MODULE`` or of ``NEIGHBOUR``; the yardsticks know of no modules."""
+        """A channel of ``MODULE`` or of ``NEIGHBOUR``; plain grpcio knows of no modules."""
         if module not in self._channels:
             channel = self._stack.enter_context(self._dial(module))
             self._channels[module] = self._around(channel) if self._around else channel
@@ -95,14 +96,8 @@ class Stand:
             self._dial = lambda _: grpc.insecure_channel(address)
             return
         self.servicer = self._populate(self._registry.registrar(MODULE))
-        if self._transport == "raw":
-            served = self._serve("tcp")
-            self._dial = lambda _: served.client()
-        elif self._transport in {"unix", "tcp", "mtls"}:
-            served = self._serve(self._transport)
-            self._dial = lambda module: (
-                served.wrapped_client() if module is None else served.channel(module)
-            )
+        if self._transport in {"raw", "front", "unix", "tcp", "mtls"}:
+            self._dial = self._served(self._transport)
 
     def stop(self) -> None:
         """Close channels and servers."""
@@ -144,12 +139,24 @@ class Stand:
 
         return opening
 
-    def _serve(self, socket: Any) -> Served:
+    def _served(self, transport: Any) -> Callable[[str | None], grpc.Channel]:
+        """Serve; how to connect then, for a module, for the world outside, for a client (None)."""
+        foreign = transport in {"raw", "front"}
         served = Served(
-            self._registry, self._policy, socket=socket, callers=frozenset({MODULE, NEIGHBOUR})
+            self._registry,
+            self._policy,
+            socket="tcp" if foreign else transport,
+            callers=frozenset({MODULE, NEIGHBOUR}),
         )
         self._stack.callback(served.stop)
-        return served
+        address = served.front(self._populate) if transport == "front" else None
+
+        def dial(module: str | None) -> grpc.Channel:
+            if module or not (foreign or module is None):
+                return served.channel(module or "")
+            return served.client(address) if foreign else served.wrapped_client()
+
+        return dial
 
     def _serve_plainly(self) -> str:
         pool = self._stack.enter_context(ThreadPoolExecutor(_THREADS))

@@ -16,7 +16,7 @@ from portico.rpc.policy import Policy
 from portico.testing import parity
 from portico.testing.cases import Group
 from portico.testing.transports import MODULE, NEIGHBOUR
-from tests.placement.greeting import OWN_RULES, PATIENCE_SECONDS
+from tests.placement.greeting import NOT_OF_A_MODULE, OWN_RULES, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from portico.testing.cases import Script
@@ -105,7 +105,7 @@ def _in_a_call(name: str, *, user: str = "", step: StepMark | None = None) -> Sc
 
 
 WITHOUT = OWN_RULES | {"servicer": "nothing asks for rights when a function is called"}
-NOT_OF_A_MODULE = WITHOUT | {"raw": "no module of the application calls so"}
+OF_MODULES = WITHOUT | NOT_OF_A_MODULE
 KNOWN = Policy(authenticate=_authenticate)
 
 
@@ -120,8 +120,8 @@ by_default = [
     for policy in [Policy(authenticate=_authenticate, default_access=default)]
 ]
 unknown = _group("authorisation of nobody", Policy(), WITHOUT)
-modules = _group("what modules may call", KNOWN, NOT_OF_A_MODULE)
-strict = _group("commands of others", Policy(commands_need_workflow=True), NOT_OF_A_MODULE)
+modules = _group("what modules may call", KNOWN, OF_MODULES)
+strict = _group("commands of others", Policy(commands_need_workflow=True), OF_MODULES)
 GROUPS = [access, *by_default, unknown, modules, strict]
 
 ADMITS = [

@@ -16,6 +16,7 @@ from tests.placement.acting import POPULATE, Acting, acted
 from tests.placement.greeting import (
     NO_DEADLINE,
     NO_FUTURES,
+    NOT_OF_A_MODULE,
     OWN_RULES,
     PATIENCE_SECONDS,
     UNWRAPPED,
@@ -76,7 +77,6 @@ def _signed(stand: Stand, act: Any, *tokens: str) -> str:
 OWN = Policy(authenticate=_authenticate)
 IN_TIME = Policy(default_timeout_seconds=10)
 NO_RULES = {"servicer": "nothing asks for rights when a function is called"}
-NOT_OF_A_MODULE = {"raw": "no module of the application calls so"}
 identity = Group(name="identity", populate=POPULATE, stay=True, policy=OWN, without=OWN_RULES)
 caller = Group(
     name="the calling module",

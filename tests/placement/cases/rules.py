@@ -198,6 +198,7 @@ repeats = Group(
     name="repeats",
     populate=_populate_orders,
     policy=Policy(authenticate=Identity),
+    stay=True,
 )
 GROUPS = [validation, repeats]
 
@@ -208,8 +209,14 @@ def _order(request_id: str = "") -> rpc.PlaceOrderRequest:
     )
 
 
-def _place(stand: Stand, request_id: str, *keys: str) -> Any:
-    stub = rpc_grpc.OrdersServiceStub(stand.channel)
+def _afresh(stand: Stand, caller: str = "") -> rpc_grpc.OrdersServiceStub:
+    """A stub for a shop that has no orders yet."""
+    stand.servicer.placed.clear()
+    stand.servicer.quotes = 0
+    return rpc_grpc.OrdersServiceStub(stand.channel_of(caller))
+
+
+def _place(stub: rpc_grpc.OrdersServiceStub, request_id: str, *keys: str) -> Any:
     metadata = (SIGNED_IN, *(("idempotency-key", key) for key in keys))
     return parity.told(
         lambda: (
@@ -222,12 +229,13 @@ def _place(stand: Stand, request_id: str, *keys: str) -> Any:
 
 @repeats.case(expects={"[0].value": "ord_1", "[1].value": "ord_1", "[2].value": "ord_2"})
 def of_a_request_are_one_and_another_is_another(stand: Stand) -> Any:
-    return [_place(stand, request_id) for request_id in ("first", "first", "second")]
+    stub = _afresh(stand)
+    return [_place(stub, request_id) for request_id in ("first", "first", "second")]
 
 
 @repeats.case(expects={"[0].value": "ord_1", "[1].value": "ord_1"}, without=NO_FUTURES)
 def of_a_request_at_the_same_time_are_one(stand: Stand) -> Any:
-    stub = rpc_grpc.OrdersServiceStub(stand.channel)
+    stub = _afresh(stand)
     options: Any = {"metadata": (SIGNED_IN,), "timeout": PATIENCE_SECONDS}
     futures = [stub.PlaceOrder.future(_order("first"), **options) for _ in range(4)]
     return [parity.told(partial(_order_id, each)) for each in futures]
@@ -241,30 +249,31 @@ def _order_id(future: Any) -> str:
     expects={"[0].value": "ord_1", "[1].value": "ord_1", "[2].value": "ord_2"}, without=UNCHECKED
 )
 def are_known_by_the_key_in_the_metadata_too(stand: Stand) -> Any:
-    return [_place(stand, "", "first"), _place(stand, "first"), _place(stand, "", "second")]
+    stub = _afresh(stand)
+    return [_place(stub, "", "first"), _place(stub, "first"), _place(stub, "", "second")]
 
 
 @repeats.case(
     expects={"reason": "IDEMPOTENCY_KEY_DIFFERS", "code": "INVALID_ARGUMENT"}, without=UNCHECKED
 )
 def with_two_names_are_refused(stand: Stand) -> Any:
-    return _place(stand, "first", "second")
+    return _place(_afresh(stand), "first", "second")
 
 
 @repeats.case(expects={"reason": "INVALID_IDEMPOTENCY_KEY"}, without=UNCHECKED)
 def with_a_key_that_is_none_are_refused(stand: Stand) -> Any:
-    return _place(stand, "", "two words")
+    return _place(_afresh(stand), "", "two words")
 
 
 @repeats.case(
     expects={"outcome.value": "", "quotes": 2},
     without=dict.fromkeys(
-        ("plain", "raw", "servicer", "local", "shared"),
+        ("plain", "raw", "front", "servicer", "local", "shared"),
         "only a call between processes is tried again: none is lost on the way elsewhere",
     ),
 )
 def are_made_by_the_kernel_where_the_contract_says_that_nothing_happens(stand: Stand) -> Any:
-    stub = rpc_grpc.OrdersServiceStub(stand.channel_of(NEIGHBOUR))
+    stub = _afresh(stand, NEIGHBOUR)
     request, seconds = rpc.QuoteOrderRequest(items=[ITEM]), PATIENCE_SECONDS
     outcome = parity.told(
         lambda: str(stub.QuoteOrder(request, metadata=(SIGNED_IN,), timeout=seconds))

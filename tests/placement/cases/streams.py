@@ -21,6 +21,7 @@ from tests.placement.greeting import (
     OWN_WORDS,
     PATIENCE_SECONDS,
     READ_WHOLE,
+    ROUNDED,
     gather,
     greeter,
     populating,
@@ -280,7 +281,7 @@ deadlines.add(
 deadlines.add(
     "of no time at all end every kind of call",
     _in_no_time(0),
-    without=dict.fromkeys(("plain", "raw"), "grpcio rounds up: with luck it comes through"),
+    without=ROUNDED,
 )
 
 
