@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from ruamel.yaml import YAML
 
 from emporium.app import application
@@ -112,7 +113,7 @@ def test_whoever_waits_for_another_can_start(shipped: str) -> None:
 
 
 def test_its_commands_exist(shipped: str) -> None:
-    known = {command.callback.__name__ for command in cli.registered_commands if command.callback}
+    known = typer.main.get_group(cli).commands.keys()
     for service in of_our_image(shipped).values():
         assert set(service["command"]) <= known
 
