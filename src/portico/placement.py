@@ -111,6 +111,13 @@ class Placement:
         }
         return {module: types for module, types in found.items() if types}
 
+    def packages(self) -> dict[str, str]:
+        """The module that each package of a contract belongs to; without those that several have services in."""
+        owners: dict[str, set[str]] = {}
+        for service, module in self._providers.items():
+            owners.setdefault(service.rpartition(".")[0], set()).add(module)
+        return {package: min(its) for package, its in owners.items() if len(its) == 1}
+
     def callers(self) -> Mapping[str, frozenset[str]]:
         """The modules that may call each service served here, by its full name; the kernel's, all of them."""
         asked: dict[str, set[str]] = {

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from portico.app import Application
     from portico.context import Identity
     from portico.events import Elsewhere, Relay
+    from portico.events.provenance import Provenance
     from portico.hops import HopServer, Neighbours
     from portico.module import Module
     from portico.rpc.interfaces import Handler
@@ -283,12 +284,20 @@ class Program:
         storage.measure(relay, recovery, self.metrics)
         if self._neighbours is not None:
             registrar: Any = self.registry.registrar(KERNEL)
-            add_EventsServiceServicer_to_server(relay.servicer(), registrar)
+            add_EventsServiceServicer_to_server(
+                relay.servicer(provenance=self._provenance()), registrar
+            )
         if stack is not None:
             relay.start()
             stack.callback(relay.stop)
             recovery.start()
             stack.callback(recovery.stop)
+
+    def _provenance(self) -> Provenance:
+        from portico.events.provenance import Provenance
+
+        certified = self.settings.certificates is not None
+        return Provenance(self.placement.packages(), require_certificate=certified)
 
     def _elsewhere(self) -> Elsewhere | None:
         """Who reacts to anything in other processes."""
