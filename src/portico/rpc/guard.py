@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from portico.errors import StatusError
-from portico.rpc.status import from_rpc_error
+from portico.rpc.status import from_parts
 
 if TYPE_CHECKING:
     from portico.resilience.breaker import CircuitBreaker, Permit
@@ -100,16 +100,20 @@ class Passage:
         if self._permit is not None:
             self._permit.record(failed=False, slow=timed and self._is_slow())
 
-    def failed(self, failure: grpc.RpcError, *, timed: bool) -> None:
-        """It ended with ``failure``: the callee's trouble, the domain's refusal, or a caller who gave up."""
+    def failed(self, rpc: Any, *, timed: bool) -> None:
+        """It ended badly: the callee's trouble, the domain's refusal, or a caller who gave up.
+
+        Of ``rpc`` only code and trailers are asked for: its headers may still be on their way, in the
+        very thread that tells of its end.
+        """
         self._bulkhead.leave()
         if self._permit is None:
             return
-        error = from_rpc_error(failure)
-        if error.code() is _Code.CANCELLED:
+        code = rpc.code()
+        if code is _Code.CANCELLED:
             self._permit.release()
         else:
-            self._permit.record(failed=_is_trouble(error), slow=timed and self._is_slow())
+            self._permit.record(failed=_is_trouble(code, rpc), slow=timed and self._is_slow())
 
     def given_up(self) -> None:
         """It was never sent, or nobody waits for it: that says nothing about the callee."""
@@ -121,8 +125,9 @@ class Passage:
         return monotonic() - self._started > self._slow_seconds
 
 
-def _is_trouble(error: StatusError) -> bool:
+def _is_trouble(code: grpc.StatusCode, rpc: Any) -> bool:
     """Whether the callee is in trouble, rather than its domain saying no."""
-    if error.code() is _Code.RESOURCE_EXHAUSTED:
-        return error.reason == OVERLOADED
-    return error.code() in _FAILURES
+    if code is _Code.RESOURCE_EXHAUSTED:
+        trailers = tuple(rpc.trailing_metadata() or ())
+        return from_parts(code, "", trailing=trailers).reason == OVERLOADED
+    return code in _FAILURES

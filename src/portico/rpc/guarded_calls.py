@@ -93,11 +93,8 @@ class _Held:
 
 
 def _tell(passage: Passage, rpc: Any, *, timed: bool) -> None:
-    code = rpc.code()
-    if code is grpc.StatusCode.OK:
+    if rpc.code() is grpc.StatusCode.OK:
         passage.succeeded(timed=timed)
-    elif code is grpc.StatusCode.CANCELLED:
-        passage.given_up()
     else:
         passage.failed(rpc, timed=timed)
 

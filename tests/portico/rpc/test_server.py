@@ -187,11 +187,12 @@ def test_calls_beyond_the_bound_are_refused(servicer: Servicer) -> None:
     )
     with grpc.insecure_channel(server.address) as channel:
         stub = stubs.GreeterServiceStub(channel)
-        accepted = [
-            stub.SayHello.future(pb.SayHelloRequest(name="wait"), timeout=PATIENCE_SECONDS)
-            for _ in range(2)
-        ]
-        servicer.started.wait(PATIENCE_SECONDS)
+        accepted = []
+        for _ in range(2):
+            accepted.append(
+                stub.SayHello.future(pb.SayHelloRequest(name="wait"), timeout=PATIENCE_SECONDS)
+            )
+            servicer.started.wait(PATIENCE_SECONDS)
         codes: set[grpc.StatusCode] = set()
         until = time.monotonic() + PATIENCE_SECONDS
         while codes != {grpc.StatusCode.RESOURCE_EXHAUSTED} and time.monotonic() < until:
