@@ -115,7 +115,7 @@ class _Output:
     """Turns what was logged into a line, and never fails the code that logs."""
 
     def __init__(
-        self, level: Level, format: Format, descriptor: int, clock: Clock, process: str
+        self, level: Level, format: Format, descriptor: int, clock: Clock, process: str = ""
     ) -> None:
         self._everywhere = {"process": process} if process else {}
         self.threshold = _NUMBERS[level]
@@ -187,4 +187,4 @@ class _Forward(logging.Handler):
         _output.emit(record.levelname.lower(), record.name, event, fields)
 
 
-_output = _Output("warning", "json", _STDERR, SystemClock(), "")
+_output = _Output("warning", "json", _STDERR, SystemClock())
