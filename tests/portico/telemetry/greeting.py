@@ -16,11 +16,13 @@ from portico import errors
 from portico.context import current
 from portico.lab import trace_tree
 from portico.rpc.local import LocalChannel
+from portico.rpc.peer import Peer
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.rpc.remote import RemoteChannel
 from portico.rpc.server import Server
 from portico.telemetry.export import open_tracer
+from portico.telemetry.metrics import Metrics
 from portico.telemetry.otel.tracer import Tracer
 
 PLACEMENTS = ("local", "remote")
@@ -115,8 +117,13 @@ def greet(tmp_path: Path) -> Iterator[Greet]:
             server.mount(registry, policy)
             server.start()
             ends.append(lambda: server.stop(0))
-            channel = RemoteChannel(grpc.insecure_channel(server.address), tracer=tracer)
-            ends.append(channel.close)
+            if placement == "remote":
+                channel = RemoteChannel(grpc.insecure_channel(server.address), tracer=tracer)
+                ends.append(channel.close)
+            else:  # behind the breakers of a connection between processes
+                peer = Peer(server.address, services=[SERVICE.strip("/")], metrics=Metrics())
+                channel = peer.channel(tracer=tracer)
+                ends.append(peer.close)
         stub = pb_grpc.GreeterServiceStub(channel)
         servicer.other = stub
         return Greeting(stub, servicer, channel, policy, tracer, file)

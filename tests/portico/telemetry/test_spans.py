@@ -77,9 +77,10 @@ def settled(greeting: Greeting) -> list[trace_tree.Shape]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_tree_is_the_same_over_a_socket(greet: Greet, case: str) -> None:
-    local, remote = (made(greet(placement), CASES[case]) for placement in PLACEMENTS)
+    local, remote, peer = (made(greet(each), CASES[case]) for each in (*PLACEMENTS, "peer"))
 
     assert local == remote
+    assert local == peer
     assert len(local) >= 2
     assert {shape.name.rpartition("/")[0] for shape in local} == {SERVICE}
 
@@ -124,7 +125,7 @@ def test_the_outcome_is_on_both_spans(
         assert span.attributes["portico.placement"] == placement
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("placement", [*PLACEMENTS, "peer"])
 def test_a_stream_that_its_client_gives_up_ends_as_cancelled_on_both_sides(
     greet: Greet, placement: str
 ) -> None:
