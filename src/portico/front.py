@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from portico.gateway import Gateway, HttpServer, Limits, inherited, listen
+from portico.resilience.admission import Admission
 from portico.rpc.server import Server
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Front:
                 threads=settings.grpc_threads,
                 max_message_bytes=settings.max_message_bytes,
                 sharing=settings.supervised.sharing(),
+                admission=Admission(patience_seconds=settings.grpc_patience_ms / 1000),
             )
             if public
             else None
@@ -99,6 +101,7 @@ class Front:
         self._http = HttpServer(
             gateway, listener=self._listener, threads=self._settings.http_threads
         )
+        self._http.measure(metrics, listener="rest")
         if self._server is not None:
             self._server.start()
         self._http.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.resilience.admission import Admission
 from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
 from portico.rpc.server import Server
@@ -46,6 +47,7 @@ class HopServer:
             max_message_bytes=settings.max_message_bytes,
             credentials=None if certificates is None else certificates.server_credentials(),
             sharing=settings.supervised.sharing(),
+            admission=Admission(patience_seconds=settings.grpc_patience_ms / 1000),
             setting="hop_host and hop_port",
         )
 
@@ -73,6 +75,7 @@ class HopServer:
             require_certificate=self._require_certificate,
         )
         self._server.mount(registry, policy, hops=hops)
+        self._server.measure(metrics, listener="hop")
         self._server.start()
 
     def close(self) -> None:

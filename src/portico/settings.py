@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     grpc_port: int = Field(50051, ge=0, le=65535, description="its port; 0 takes any free one")
     # 8 threads served more calls per second than 4 and than 32 (one core, 2026).
     grpc_threads: int = Field(8, ge=1, le=1024, description="gRPC calls that run at once")
+    grpc_patience_ms: int = Field(
+        200,
+        ge=10,
+        le=60_000,
+        description="while calls keep waiting for a thread, one that would wait longer is refused",
+    )
     http_host: str = Field("127.0.0.1", description="address on which REST is served")
     http_port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes any free one")
     http_threads: int = Field(8, ge=1, le=1024, description="REST requests that run at once")

@@ -36,8 +36,8 @@ class Admission:
     def __init__(
         self,
         *,
-        most_waiting: int,
-        patience_seconds: float,
+        most_waiting: int = 1000,
+        patience_seconds: float = 0.2,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self.most_waiting = most_waiting

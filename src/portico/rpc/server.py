@@ -46,9 +46,6 @@ _UNTOUCHED_SECONDS = 1
 # compute, so many seconds for each; Python's own 5 ms made refusals take a second under overload.
 _SWITCH_SECONDS = 0.001
 
-_MOST_WAITING = 1000
-_PATIENCE_SECONDS = 0.2
-
 # Beyond those that run or wait: for health and reflection.
 _SPARE_CALLS = 50
 
@@ -98,9 +95,7 @@ class Server:
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.server_max_unrequested_time_in_server", _UNTOUCHED_SECONDS),
         )
-        admission = admission or Admission(
-            most_waiting=_MOST_WAITING, patience_seconds=_PATIENCE_SECONDS
-        )
+        admission = admission or Admission()
         self._workers = Workers(threads, admission=admission)
         self._server = grpc.server(
             cast("ThreadPoolExecutor", self._workers),
