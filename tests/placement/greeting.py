@@ -34,6 +34,7 @@ ROUNDED = dict.fromkeys(
 )
 NOT_OF_A_MODULE = dict.fromkeys(("raw", "front"), "no module of the application calls so")
 OWN_RULES = {"plain": "it is the kernel's rule, of which grpcio has none"}
+UNCHECKED = OWN_RULES | {"servicer": "nothing checks the request of a function"}
 OWN_WORDS = {"plain": "the kernel says more about it than grpcio does"}
 
 

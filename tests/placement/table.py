@@ -7,14 +7,19 @@ from tests.placement.cases import (
     access,
     channels,
     context,
+    disabled,
     endings,
     futures,
     identity,
     interceptors,
+    messages,
     metadata,
     nesting,
-    rules,
-    streams,
+    repeats,
+    requests,
+    responses,
+    stopping,
+    validation,
 )
 
 TABLE = Table(
@@ -22,15 +27,20 @@ TABLE = Table(
     for subject in (
         endings,
         nesting,
-        streams,
+        responses,
+        requests,
+        stopping,
         metadata,
+        messages,
         futures,
         interceptors,
         channels,
         context,
         identity,
         access,
-        rules,
+        validation,
+        repeats,
+        disabled,
     )
     for group in subject.GROUPS
 )
