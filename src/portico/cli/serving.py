@@ -102,8 +102,10 @@ def migration(module: str, message: str, app: AppOption = None) -> None:
 
 def _run(program: Program, *, greeting: str = "") -> None:
     stop, hurry = threading.Event(), threading.Event()
+    impatient = signal.SIG_DFL  # a second Ctrl-C does not wait
     if program.settings.supervised.shared_ports:
         orders.follow()
+        impatient = signal.SIG_IGN  # a supervisor that does not want to wait any longer kills
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set() or number == signal.SIGINT:
@@ -120,5 +122,5 @@ def _run(program: Program, *, greeting: str = "") -> None:
             program.linger(hurry)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C does not wait
+            signal.signal(number, impatient)
         program.stop()
