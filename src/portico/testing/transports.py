@@ -12,6 +12,7 @@ from portico.context import Call, Origin, current_or_none
 from portico.rpc.local import LocalChannel
 from portico.rpc.metadata import first_of_each
 from portico.rpc.origin import origin_of
+from portico.rpc.placed import PlacedChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.testing.servicer import ServicerChannel
@@ -80,6 +81,8 @@ class Stand:
         """A channel of ``MODULE`` or of ``NEIGHBOUR``; plain grpcio knows of no modules."""
         if module not in self._channels:
             channel = self._stack.enter_context(self._dial(module))
+            if module and self._transport != "plain":
+                channel = _placed(channel)
             self._channels[module] = self._around(channel) if self._around else channel
         found: grpc.Channel = self._channels[module]
         return found
@@ -166,3 +169,8 @@ class Stand:
         server.start()
         self._stack.callback(lambda: server.stop(0).wait())
         return f"127.0.0.1:{port}"
+
+
+def _placed(channel: grpc.Channel) -> grpc.Channel:
+    """The channel as a module gets it, which does not know where a service is."""
+    return PlacedChannel(lambda _: channel)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from examples.greeter.v1 import greeter_pb2_grpc as stubs
 
-from portico.context import Identity
+from portico.context import Identity, StepMark, entered, root
 from portico.errors import unauthenticated
 from portico.rpc.policy import Policy
 from portico.testing import parity
@@ -14,6 +15,7 @@ from portico.testing.cases import Group
 from portico.testing.transports import MODULE, NEIGHBOUR
 from tests.placement.acting import POPULATE, Acting, acted
 from tests.placement.greeting import (
+    NO_CHANNEL,
     NO_DEADLINE,
     NO_FUTURES,
     NOT_OF_A_MODULE,
@@ -28,6 +30,8 @@ from tests.placement.greeting import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portico.testing.transports import Stand
 
 REQUEST_ID = "request-0001"
@@ -260,3 +264,37 @@ def bounds_no_stream(stand: Stand) -> Any:
 
 def _of_neighbour(stand: Stand) -> Any:
     return stubs.GreeterServiceStub(stand.channel_of(NEIGHBOUR))
+
+
+@caller.case(expects={"": "neighbour key/step trying"}, without=NO_CHANNEL)
+def is_told_with_the_workflow_step_that_it_is_in(stand: Stand) -> Any:
+    def act(request: Any, context: Any, servicer: Acting) -> str:
+        step = context.step
+        return f"{step.module} {step.key} {'trying' if step.trying else ''}" if step else "none"
+
+    acted(stand, act)
+    with _in_step():
+        return _of_neighbour(stand).SayHello(say(), timeout=PATIENCE_SECONDS).message
+
+
+@caller.case(expects={"": "none"}, without=NO_FUTURES)
+def is_in_no_step_in_a_future(stand: Stand) -> Any:
+    acted(stand, lambda _, context, __: "none" if context.step is None else "a step")
+    with _in_step():
+        future = _of_neighbour(stand).SayHello.future(say(), timeout=PATIENCE_SECONDS)
+        return future.result().message
+
+
+@caller.case(expects={"": "none"})
+def is_in_no_step_in_a_stream(stand: Stand) -> Any:
+    acted(stand, lambda _, context, __: "none" if context.step is None else "a step")
+    with _in_step():
+        return next(_of_neighbour(stand).Repeat(repeat("", 1), timeout=PATIENCE_SECONDS)).message
+
+
+@contextmanager
+def _in_step() -> Iterator[None]:
+    call = root(module=NEIGHBOUR)
+    call.step = StepMark(NEIGHBOUR, "key/step", trying=True)
+    with entered(call):
+        yield
