@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+TOPOLOGY ?= apart
+SPLITS := payments-apart apart
 
 # A stamp is named after what it stands for, so that a new lock file or a moved folder is noticed.
 key = $(shell cksum $(1) | cut -d' ' -f1)
@@ -19,7 +21,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-h
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check lint types imports proto proto-lint proto-breaking migrate bench format lock clean
+.PHONY: help run up test parity proof check lint types imports proto proto-lint proto-breaking migrate bench format lock clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +29,22 @@ help: ## list the goals
 run: $(RUNTIME) ## serve gRPC and REST with demonstration data; Ctrl-C stops it
 	@unset DATABASE_URL REDIS_URL; exec $(BIN)/portico serve --demo $(ARGS)
 
+up: $(RUNTIME) ## run every process of TOPOLOGY on this machine, with demonstration data
+	@unset DATABASE_URL REDIS_URL; exec $(BIN)/portico up $(TOPOLOGY) --demo $(ARGS)
+
 test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 	@$(BIN)/pytest --numprocesses 2 $(ARGS)
 
-check: lint types imports proto-lint test ## everything that CI checks
+parity: $(DEV) ## compare all transports, case by case, and print the score
+	@$(BIN)/python -m portico.testing.score $(ARGS)
+
+proof: $(DEV) ## what takes minutes: journeys on split topologies, a module that moves, an outage
+	@$(BIN)/pytest --numprocesses 1 tests/proof $(ARGS)
+	@for topology in $(SPLITS); do \
+	    echo "journeys on $$topology"; $(BIN)/pytest --numprocesses 0 tests/journeys --topology $$topology || exit 1; \
+	done
+
+check: lint types imports proto-lint test ## everything that CI checks before the proofs
 
 lint: $(DEV) ## check style, format and declared dependencies
 	@$(BIN)/ruff check
