@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import punq
 
@@ -36,15 +36,8 @@ def assemble(
     ``provided`` are the kernel's objects, by the type a constructor asks for. Raises ModuleError
     that names the class whose constructor cannot be satisfied.
     """
-    container = punq.Container()
-    for kind, instance in provided.items():
-        container.register(kind, instance=instance)
-    for stub_class in (*module.requires, *module.optional):
-        container.register(stub_class, instance=stub_class(channel))
-    extras = [kind for kind in (module.demonstration, module.advice) if kind is not None]
-    for kind in (*module.provides.values(), *module.reactions, *extras):
-        container.register(kind)  # as it is, unless the module says otherwise
-    module.wire(container)
+    container, extras = _Container(), _extras(module)
+    _fill(container, module, channel, provided)
     for add, servicer_class in module.provides.items():
         add(_resolve(module, container, servicer_class), registry.registrar(module.name))
     reactions = [_resolve(module, container, kind) for kind in module.reactions]
@@ -53,6 +46,49 @@ def assemble(
         None if kind is None else found[kind] for kind in (module.demonstration, module.advice)
     )
     return Assembled(module, reactions, demonstration, advice)
+
+
+def assemble_askers(
+    module: Module, channel: grpc.Channel, provided: Mapping[type, object], *, of: type
+) -> None:
+    """Build only those classes of ``module`` whose constructors ask for ``of`` themselves; for a look at them."""
+    container = _Container()
+    _fill(container, module, channel, provided)
+    for kind in dict.fromkeys(container.known):
+        if of in get_type_hints(kind.__init__).values():
+            _resolve(module, container, kind)
+
+
+class _Container(punq.Container):
+    """Remembers which classes it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: list[Any] = []
+
+    def register(self, service: Any, *more: Any, **named: Any) -> Any:
+        if "instance" not in named:
+            self.known.append(service)
+        return super().register(service, *more, **named)
+
+
+def _extras(module: Module) -> list[type]:
+    return [kind for kind in (module.demonstration, module.advice) if kind is not None]
+
+
+def _fill(
+    container: punq.Container,
+    module: Module,
+    channel: grpc.Channel,
+    provided: Mapping[type, object],
+) -> None:
+    for kind, instance in provided.items():
+        container.register(kind, instance=instance)
+    for stub_class in (*module.requires, *module.optional):
+        container.register(stub_class, instance=stub_class(channel))
+    for kind in (*module.provides.values(), *module.reactions, *_extras(module)):
+        container.register(kind)  # as it is, unless the module says otherwise
+    module.wire(container)
 
 
 def _resolve(module: Module, container: punq.Container, kind: type) -> Any:

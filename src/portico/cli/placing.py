@@ -13,7 +13,9 @@ from portico.cli.options import AppOption, TopologyArgument, chosen_application
 from portico.clock import SystemClock
 
 if TYPE_CHECKING:
+    from portico.app import Application
     from portico.render import Format
+    from portico.topology import Topology
 
 _SCRAPE_SECONDS = 5
 
@@ -26,8 +28,17 @@ commands.add_typer(topologies, name="topology", help="Look at where modules run.
 def show(topology: TopologyArgument = None, app: AppOption = None) -> None:
     """Print the processes of TOPOLOGY, their modules, and which calls go over the network."""
     application = chosen_application(app)
-    for line in shown(application.topology(topology), application.modules):
+    found = application.topology(topology)
+    for line in (*shown(found, application.modules), *_strategies(application, found)):
         print(line)
+
+
+def _strategies(application: Application, topology: Topology) -> list[str]:
+    if not any(module.owns_data for module in application.modules):
+        return []
+    from portico.check.workflows import strategies  # which needs the database's driver
+
+    return [f"  {line}" for line in strategies(application, topology)]
 
 
 @topologies.command()
