@@ -34,5 +34,11 @@ def claiming(database: Database) -> Iterator[Connection]:
 
 
 def keep_open(session: Connection) -> None:
-    """Let a claim that has found something last for as long as its delivery takes."""
-    Session.of(session).send("SET LOCAL idle_in_transaction_session_timeout = 0")
+    """Let a claim that has found something last for as long as its delivery takes.
+
+    Its commit need not reach the disk: were the marks lost with the server, the events would come
+    again, to inboxes that know them.
+    """
+    Session.of(session).send(
+        "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL synchronous_commit = off"
+    )
