@@ -89,16 +89,24 @@ class Apart:
         try:
             course.advance()
         except LeaseLost:
-            found = self._desk.find(course.run.id)
-            return course.plan.decode(follow(self._desk, found or course.run).state)
+            return self._followed(course)
         except StepFailed as failed:
             failure = failed
         else:
             return course.state
-        raise self._without_success(course, failure)
+        try:
+            answer = self._without_success(course, failure)
+        except LeaseLost:
+            return self._followed(course)
+        raise answer
+
+    def _followed(self, course: Course[State]) -> State:
+        """What becomes of the run in the hands of whoever took it up."""
+        found = self._desk.find(course.run.id)
+        return course.plan.decode(follow(self._desk, found or course.run).state)
 
     def _without_success(self, course: Course[State], failed: StepFailed) -> Exception:
-        """See to it that the run ends, here or by recovery; what to tell the caller."""
+        """See to it that the run ends, here or by recovery; what to tell the caller. Raises ``LeaseLost``."""
         time_is_over = not current().is_active()
         seconds = self._desk.settings.undo_seconds
         with self._desk.apart_from_caller(course.run, seconds=seconds):
@@ -108,10 +116,11 @@ class Apart:
             try:
                 course.turn_back(failed)
             except LeaseLost:
-                pass
+                raise
             except Exception as trouble:  # noqa: BLE001  # recovery goes on with it
                 self._leave(course, trouble)
-        return failed.error
+        # Before that is on disk another process may go forward, and what failed may succeed.
+        return failed.error if course.has_turned else still_running(course.run)
 
     def _leave(self, course: Course[State], why: Exception) -> None:
         cause = why.error if isinstance(why, StepFailed) else why

@@ -50,6 +50,7 @@ class Course(Generic[State]):
         self._logged = run  # as it was last written, with the state as JSON
         self._written = plan.encode(state)
         self._written_at = time.monotonic()
+        self._reach = plan.reach(run.step) if run.attempts else 0
 
     # The beginning
 
@@ -132,8 +133,8 @@ class Course(Generic[State]):
     # Back
 
     def turn_back(self, failed: StepFailed) -> None:
-        """Undo what was done and, when it may have happened, the step that failed. Raises as ``go_back``."""
-        done = self._step + (1 if failed.maybe and self._is_remote else 0)
+        """Undo what was done and what may have been. Raises as ``go_back``."""
+        done = self._done_at_most(failed)
         error = written(failed.error)
         self.run = replace(self.run, direction=Direction.UNDO, step=done, error=error)
         self.go_back()
@@ -142,7 +143,7 @@ class Course(Generic[State]):
         """Undo step by step, the last one first. Raises ``StepFailed`` and ``LeaseLost``."""
         while self.run.status is Status.RUNNING:
             if self._step > 0 and self._leaves_process_backward(self._step - 1):
-                if self._logged.direction is Direction.FORWARD:
+                if not self.has_turned:
                     self._keep_alone(self.run)  # from here on nobody must go forward any more
                 self._undo_outside()
             else:
@@ -262,7 +263,20 @@ class Course(Generic[State]):
 
     def must_go_on(self, failed: StepFailed) -> bool:
         """Whether there is no way back from this failure."""
-        return self.plan.is_past_pivot(self._step + (1 if failed.maybe and self._is_remote else 0))
+        return self.plan.is_past_pivot(self._done_at_most(failed))
+
+    def _done_at_most(self, failed: StepFailed) -> int:
+        """How many steps may have happened: here, and before the run was taken up, which the log does not tell.
+
+        A refusal says that a step did not happen now. The process before may have done it, and those behind it.
+        """
+        here = self._step + (1 if failed.maybe and self._is_remote else 0)
+        return max(here, self._reach)
+
+    @property
+    def has_turned(self) -> bool:
+        """Whether it is written down that the run goes back."""
+        return self._logged.direction is Direction.UNDO
 
     @property
     def _has_news(self) -> bool:

@@ -36,6 +36,12 @@ class Plan(Generic[State]):
         """Whether there is no way back after the first ``done`` steps."""
         return any(step.pivot for step in self.steps[:done])
 
+    def reach(self, done: int) -> int:
+        """How many steps may be done when the log says ``done``: those that leave the process are not told at once."""
+        while done < len(self.steps) and self.is_remote[done]:
+            done += 1
+        return done
+
     def subject(self, state: State) -> str:
         """What a run is about; empty when the workflow does not say."""
         return "" if self.workflow.subject is None else self.workflow.subject(state)

@@ -154,6 +154,7 @@ class Shop:
     is_local: Callable[[type], bool] = lambda _: False
     faults: dict[str, Callable[[], None]] = field(default_factory=dict)
     leave_out: str = ""
+    settings: WorkflowSettings = SETTINGS
     workflow: Workflow[Buying] = field(init=False)
     workflows: Workflows = field(init=False)
 
@@ -175,7 +176,7 @@ class Shop:
             database=self.database,
             clock=self.clock,
             is_local=self.is_local,
-            settings=SETTINGS,
+            settings=self.settings,
         )
         workflows.define(self.workflow, state=Buying)
         return workflows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import grpc
@@ -16,6 +16,7 @@ from portico.data import TransactionMisuseError
 from portico.errors import StatusError
 from portico.workflow import Step, Workflow, Workflows, under_way
 from tests.portico.workflow.shop import (
+    SETTINGS,
     BankStub,
     Buying,
     DepotStub,
@@ -97,6 +98,19 @@ def test_between_two_steps_elsewhere_it_is_written_only_for_news_in_the_state(
     shop.workflows.run(changing, Buying(order, ["tea"]), key=order)
 
     assert log_writes(shop, order) == 3
+
+
+def test_a_slow_run_keeps_its_lease(make_shop: MakeShop, order: str) -> None:
+    shop = make_shop(settings=replace(SETTINGS, lease_seconds=0.06))
+
+    def slow(work: Callable[[], object]) -> None:
+        time.sleep(0.03)
+        work()
+
+    shop.depot.faults = [slow]
+    shop.buy(order)
+
+    assert log_writes(shop, order) == 3  # once more, before the money
 
 
 def test_commands_are_named_after_the_run_and_the_step(shop: Shop, order: str) -> None:

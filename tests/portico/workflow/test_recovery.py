@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from portico.context import entered, root
 from portico.data import on_commit
+from portico.errors import StatusError
 from portico.workflow import Recovery, Step, Workflow
 from tests.portico.workflow.shop import (
     SETTINGS,
@@ -19,10 +23,12 @@ from tests.portico.workflow.shop import (
     Killed,
     Shop,
     diary,
+    down,
     killed,
     killed_after,
     lost,
     refused,
+    shut,
     violations,
 )
 
@@ -181,6 +187,33 @@ def test_who_lost_the_lease_commits_nothing(shop: Shop, order: str) -> None:
     assert violations(shop, order) == []
 
 
+def test_a_refusal_is_not_told_by_who_lost_the_lease(shop: Shop, order: str) -> None:
+    """The other process was not refused."""
+
+    def stand_still(work: Callable[[], object]) -> None:
+        shop.recover()
+        refused(work)
+
+    shop.bank.faults.extend([works, stand_still])
+
+    assert shop.buy(order).receipt == f"receipt of {order}"
+    assert violations(shop, order) == []
+
+
+def test_a_refusal_is_not_told_before_it_is_written_down(shop: Shop, order: str) -> None:
+    def fail() -> None:
+        raise KeyError("a mistake")
+
+    shop.depot.faults.append(refused)
+    shop.faults["cancel"] = fail
+    with pytest.raises(StatusError, match="WORKFLOW_RUNNING"):
+        shop.buy(order)
+
+    assert shop.recover(seconds=1).finished == 1  # not refused any more
+    assert violations(shop, order) == []
+    assert shop.buy(order).receipt
+
+
 def test_many_recoveries_at_once_finish_each_run_once(shop: Shop) -> None:
     orders = [str(uuid4()) for _ in range(30)]
     for number, order in enumerate(orders):
@@ -258,6 +291,38 @@ def test_runs_from_before_a_move_are_finished_where_all_is_together_again(
 
     assert after.recover(seconds=100).finished == 1
     assert diary(after, order) == ["announced", "ordered"]
+
+
+_BEFALL = st.lists(
+    st.sampled_from([works, works, works, down, lost, refused, shut, killed, killed_after]),
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    depot=_BEFALL,
+    bank=_BEFALL,
+    own=st.dictionaries(st.sampled_from(["order", "cancel", "announce"]), st.booleans()),
+)
+def test_whatever_befalls_it_a_run_ends_done_or_undone(
+    shop: Shop, depot: list[Fault], bank: list[Fault], own: dict[str, bool]
+) -> None:
+    order = str(uuid4())
+    shop.depot.faults, shop.bank.faults = list(depot), list(bank)
+    shop.faults = {place: kill_after_commit(shop) if late else kill for place, late in own.items()}
+    with suppress(Killed, StatusError):
+        shop.buy(order)
+
+    for _ in range(len(depot) + len(bank) + len(own) + 2):
+        with suppress(Killed):
+            shop.recover()
+
+    assert violations(shop, order) == []
 
 
 # Planted: each of these must be seen.
