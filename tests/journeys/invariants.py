@@ -155,6 +155,13 @@ SETTLED = {
         UNION ALL
         SELECT type, aggregateid, attempts, last_error FROM payments.outbox WHERE delivered_at IS NULL
     """,
+    "every event reached the modules in other processes": """
+        SELECT module, aggregateid, attempts, last_error FROM orders.outbox_elsewhere WHERE delivered_at IS NULL
+        UNION ALL
+        SELECT module, aggregateid, attempts, last_error FROM inventory.outbox_elsewhere WHERE delivered_at IS NULL
+        UNION ALL
+        SELECT module, aggregateid, attempts, last_error FROM payments.outbox_elsewhere WHERE delivered_at IS NULL
+    """,
     "an order follows its payment": """
         SELECT o.order_id, o.status, p.status AS payment FROM orders.orders AS o
         JOIN payments.payments AS p USING (payment_id)

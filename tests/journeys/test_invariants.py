@@ -135,6 +135,10 @@ _PLANTED = {
         UPDATE orders.orders SET cancel_reason = 'NOT_PLACED', status = 'CANCELLED' WHERE status = 'PAID'
     """,
     "every event was delivered": "UPDATE payments.outbox SET delivered_at = NULL",
+    "every event reached the modules in other processes": """
+        INSERT INTO orders.outbox_elsewhere (event_id, module, sequence, aggregatetype, aggregateid)
+        VALUES (gen_random_uuid(), 'inventory', 1, 'orders', 'ord_lost')
+    """,
     "an order follows its payment": """
         UPDATE orders.orders SET status = 'CREATED' WHERE status = 'PAID'
     """,
