@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,7 @@ class _House:
         """A change is through."""
         self._topology, self._read = self._wanted
         self._premises.keep([*self._topology.processes.values()])
+        self._issue(self._topology)  # without what was for the way here
         _log.info("the topology is in place", topology=self._topology.name)
         self._tell_places()
 
@@ -184,6 +186,26 @@ class _House:
         return start_order(self._application.modules, disabled=topology.disabled)
 
     def _certificates(self, topology: Topology) -> Path | None:
+        """The folder with everybody's; on the way from one topology to another a process has both its parts.
+
+        For a running process reads its new certificate at once, and goes on calling for the modules that
+        it is about to lose.
+        """
+        before = self._topology.processes
+        both = {
+            name: dataclasses.replace(
+                process,
+                modules=tuple(
+                    dict.fromkeys(
+                        [*process.modules, *(before[name].modules if name in before else ())]
+                    )
+                ),
+            )
+            for name, process in topology.processes.items()
+        }
+        return self._issue(dataclasses.replace(topology, processes=both))
+
+    def _issue(self, topology: Topology) -> Path | None:
         if not self._mtls:
             return None
         from portico.security.authority import issue_all

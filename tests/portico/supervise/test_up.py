@@ -194,22 +194,6 @@ def test_a_module_moves_out_of_the_running_process_and_no_request_fails(
     assert not any(map(is_running, after))
 
 
-def test_a_topology_that_cannot_be_is_told_and_everything_serves_on(
-    commands: list[Command], tmp_path: Path
-) -> None:
-    file = tmp_path / "topology.toml"
-    file.write_text(_TWO)
-    command = Command(tmp_path, "up", str(file))
-    commands.append(command)
-    before = command.children()
-    file.write_text('[processes.app]\nmodules = ["nobody"]\n')
-    command.process.send_signal(signal.SIGHUP)
-    command.wait_for("there is no module nobody")
-    assert command.children() == before
-    with grpc.insecure_channel(command.grpc, _ALONE) as channel:
-        _hello(channel)
-
-
 def test_workers_share_ports_and_metrics_and_one_that_is_killed_comes_back(
     commands: list[Command], tmp_path: Path
 ) -> None:
@@ -230,13 +214,14 @@ def test_workers_share_ports_and_metrics_and_one_that_is_killed_comes_back(
     assert command.stop() == 0
 
 
-def test_a_taken_port_is_told_before_anything_starts(
+def test_a_topology_that_cannot_be_and_a_port_that_is_taken_are_told_and_everything_serves_on(
     commands: list[Command], tmp_path: Path
 ) -> None:
     file = tmp_path / "topology.toml"
     file.write_text(_TWO)
     command = Command(tmp_path, "up", str(file))
     commands.append(command)
+    before = command.children()
     second = subprocess.run(
         [sys.executable, "-m", "portico", "up", file, "--app", "hello:application"],
         cwd=STANDIN.parent,
@@ -248,3 +233,9 @@ def test_a_taken_port_is_told_before_anything_starts(
     )
     assert second.returncode == 1
     assert f"gRPC cannot listen on {command.grpc}: Address already in use" in second.stderr
+    file.write_text('[processes.app]\nmodules = ["nobody"]\n')
+    command.process.send_signal(signal.SIGHUP)
+    command.wait_for("there is no module nobody")
+    assert command.children() == before
+    with grpc.insecure_channel(command.grpc, _ALONE) as channel:
+        _hello(channel)
