@@ -24,4 +24,4 @@ class RelaySettings:
     longest_delay_seconds: float = 300.0
     first_pause_seconds: float = 0.1
     """Before the next call to a process that could not be reached; twice as long each time."""
-    longest_pause_seconds: float = 5.0
+    longest_pause_seconds: float = 2.0
