@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from portico.gateway import Gateway, HttpServer, Limits, listen
 from portico.gateway.listener import PortTakenError
 from portico.rpc.local import LocalChannel
+from portico.telemetry.metrics import Metrics
 
 SERVICE = "library.v1.Library"
 
@@ -290,6 +292,34 @@ def test_too_much_waiting_is_refused_while_the_process_says_it_lives(
             refused = status
         assert (refused, headers["retry-after"]) == (503, "1")
         assert _request(server, "GET", "/healthz")[0] == 200
+        servicer.wake.set()
+        assert first.result()[0] == second.result()[0] == 200
+    servicer.napping.acquire()
+    assert server.stop(5)
+
+
+def test_a_request_that_would_wait_long_is_refused_however_few_wait(
+    contract: Any, channel: LocalChannel, servicer: Any
+) -> None:
+    gateway = Gateway(channel, [SERVICE], limits=Limits(waiting_seconds=0.05))
+    server = HttpServer(gateway, listener=listen(host="127.0.0.1", port=0), threads=1)
+    metrics = Metrics()
+    server.measure(metrics, listener="rest")
+    server.start()
+    servicer.wake.clear()
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(_request, server, "GET", "/v1/nap?name=1")
+        servicer.napping.acquire()  # the only thread is busy
+        second = clients.submit(_request, server, "GET", "/v1/nap?name=2")
+        while not server._workers.waiting:
+            time.sleep(0.01)
+        time.sleep(0.06)
+        status, headers, body = _request(server, "GET", "/v1/books/b1")
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert b"OVERLOADED" in body
+        told = metrics.render()[0].decode()
+        assert 'portico_waiting_calls{listener="rest"} 1.0' in told
+        assert 'portico_shed_calls_total{listener="rest"} 1.0' in told
         servicer.wake.set()
         assert first.result()[0] == second.result()[0] == 200
     servicer.napping.acquire()
