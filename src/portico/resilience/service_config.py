@@ -4,6 +4,10 @@ An rpc is tried again when its contract says that a repeat does no harm (``idemp
 NO_SIDE_EFFECTS or IDEMPOTENT) and the answer was UNAVAILABLE. The throttle is for the whole target: each
 failure takes a token, and with half of them gone nothing is tried again until calls succeed.
 
+An INTERNAL command is left alone all the same. Only a workflow's step or a relay makes it: they repeat it
+themselves, and have to know of every attempt: one whose answer was lost may have happened although the next
+one is refused.
+
 The config's own ``timeout`` is left out: grpcio's client lets it fire early and its server never hears of
 it. Source: https://github.com/grpc/grpc/blob/master/doc/service_config.md and gRFC A6.
 """
@@ -15,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
+
+from portico.v1 import options_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,8 +57,15 @@ def repeatable(services: Iterable[str]) -> Iterator[tuple[str, str]]:
         except KeyError:
             continue
         for method in described.methods:
-            if method.GetOptions().idempotency_level in _REPEATABLE:
+            options = method.GetOptions()
+            if options.idempotency_level in _REPEATABLE and not _is_internal_command(options):
                 yield service, method.name
+
+
+def _is_internal_command(options: MethodOptions) -> bool:
+    if options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+        return False
+    return options.Extensions[options_pb2.method].access == options_pb2.INTERNAL
 
 
 def _retry_policy(settings: RemoteSettings) -> dict[str, Any]:

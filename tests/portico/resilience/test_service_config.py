@@ -45,6 +45,14 @@ def test_nothing_else_is(service: str) -> None:
     assert "methodConfig" not in config(service)
 
 
+def test_a_command_between_modules_is_left_to_whoever_makes_it() -> None:
+    from commerce.inventory.v1 import inventory_service_pb2
+
+    service = "commerce.inventory.v1.InventoryService"
+    assert inventory_service_pb2.DESCRIPTOR.name
+    assert [name for _, name in repeatable([service])] == ["GetStock", "AdjustStock"]
+
+
 def test_nothing_is_when_one_attempt_is_all() -> None:
     assert "methodConfig" not in config(HOP, attempts=1)
 
