@@ -57,6 +57,7 @@ def by_the_caller_ends_a_stream_at_once_for_both(stand: Stand) -> Any:
         "call": parity.ended(call),
         "seen": stand.servicer.seen.wait(PATIENCE_SECONDS),
         "active": stand.servicer.context.is_active(),
+        "late callback": stand.servicer.context.add_callback(lambda: None),
     }
     stand.servicer.go_on.set()
     return outcome
@@ -113,7 +114,9 @@ def a_future_ends_for_a_servicer_that_reads(stand: Stand) -> Any:
     expects={"stream.messages[0]": "first", "stream.call.code": "DEADLINE_EXCEEDED", "seen": True}
 )
 def end_a_stream_while_its_servicer_works(stand: Stand) -> Any:
-    call = greeter(stand).Repeat(repeat("waiting"), timeout=0.2)
+    stub = greeter(stand)
+    stub.SayHello(say(), timeout=PATIENCE_SECONDS)  # connects
+    call = stub.Repeat(repeat("waiting"), timeout=0.3)
     outcome = {"stream": read(call), "seen": stand.servicer.seen.wait(PATIENCE_SECONDS)}
     stand.servicer.go_on.set()
     return outcome
