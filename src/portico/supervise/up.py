@@ -128,6 +128,7 @@ class _House:
         self._premises.keep([*self._topology.processes.values()])
         self._issue(self._topology)  # without what was for the way here
         _log.info("the topology is in place", topology=self._topology.name)
+        print(f"{self._topology.name} is in place", flush=True)  # noqa: T201  # whoever asked waits for it
         self._tell_places()
 
     def _tell_places(self) -> None:
