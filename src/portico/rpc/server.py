@@ -89,7 +89,7 @@ class Server:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             *_ageing(sharing),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_SECONDS * 1000),
+            ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_SECONDS * 1000),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
