@@ -19,6 +19,7 @@ from sqlalchemy import text
 from portico.clock import SystemClock
 from portico.context import Identity, Origin, entered, root
 from portico.events import Elsewhere, Neighbour, Relay, inbox, reacts_to
+from portico.telemetry.metrics import Metrics
 from tests.portico.events.nodes import Ledger, Node, delivering, serving
 
 if TYPE_CHECKING:
@@ -202,6 +203,20 @@ class TestAProcessThatIsAway:
         assert bank.effects() == ["a:1", "a:2", "b:1"]
         assert shop.relay.waiting_for("bank") == 0
         assert shop.relay.lag_seconds() == 0
+
+    def test_shows_in_the_metrics(self, shop: Node, bank: Node) -> None:
+        metrics = Metrics()
+        lane = shop.relay.there["bank"]
+        lane.measure(metrics, process="bank", waiting=lambda: shop.relay.waiting_for("bank"))
+        shop.publish("a:1")
+        shop.relay.settle()
+        bank.vanish()
+        shop.publish("a:2", "a:3")
+        shop.relay.settle()
+        shown = metrics.render()[0].decode()
+        assert 'portico_events_arrived_total{process="bank"} 1.0' in shown
+        assert 'portico_events_waiting{process="bank"} 2.0' in shown
+        assert 'portico_events_unreachable_total{process="bank"} 1.0' in shown
 
     def test_is_asked_less_and_less_often_up_to_a_limit(
         self, shop: Node, bank: Node, clock: ManualClock
