@@ -11,6 +11,8 @@ Where a ``LocalChannel`` is not a socket's equal:
   with RESOURCE_EXHAUSTED; a server lets them wait for a thread first.
 - No call is tried again, and none is refused by an open circuit, a full bulkhead or an overloaded server:
   that is between processes.
+- A call may be made while a database transaction is open, and joins it; one that leaves the process is
+  refused then (CALL_INSIDE_TRANSACTION).
 
 Where the kernel, near and far, is not plain grpcio's equal:
 
