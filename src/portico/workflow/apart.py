@@ -50,7 +50,7 @@ class Apart:
             if earlier is None:
                 raise
             if earlier.id == course.run.id:
-                course.adopt(earlier)
+                course.standing.adopt(earlier)
                 return self._go_on(course)
         else:
             return self._go_on(course)
@@ -120,7 +120,7 @@ class Apart:
             except Exception as trouble:  # noqa: BLE001  # recovery goes on with it
                 self._leave(course, trouble)
         # Before that is on disk another process may go forward, and what failed may succeed.
-        return failed.error if course.has_turned else still_running(course.run)
+        return failed.error if course.standing.has_turned else still_running(course.run)
 
     def _leave(self, course: Course[State], why: Exception) -> None:
         cause = why.error if isinstance(why, StepFailed) else why
@@ -131,7 +131,7 @@ class Apart:
             why=str(cause),
         )
         try:
-            course.leave(delay_seconds=0.0, why=cause)
+            course.standing.leave(delay_seconds=0.0, why=cause)
         except Exception:  # noqa: BLE001  # its lease ends by itself
             _log.warning("the lease of a run could not be given up", exc_info=True)
 
@@ -183,7 +183,7 @@ class Apart:
     def _postpone(self, course: Course[object], trouble: Exception) -> None:
         why = trouble.error if isinstance(trouble, StepFailed) else trouble
         with self._desk.apart_from_caller(course.run, seconds=self._desk.settings.undo_seconds):
-            course.leave(delay_seconds=self._delay_seconds(course.run.attempts), why=why)
+            course.standing.leave(delay_seconds=self._delay_seconds(course.run.attempts), why=why)
         told = {"workflow": course.run.name, "run_id": str(course.run.id), "why": str(why)}
         if course.run.status is Status.DEAD:
             _log.error("a workflow is given up; a person has to look", **told)

@@ -54,15 +54,13 @@ class Plan(Generic[State]):
         """The state that was written down."""
         return self._kind(**written)
 
-    def encode_first(self, state: State) -> str:
-        """As ``encode``; TypeError also for what would come back as something else, such as a tuple."""
-        written = self.encode(state)
-        if type(state) is not self._kind or self.decode(orjson.loads(written)) != state:
+    def check(self, state: State) -> None:
+        """Raise TypeError for a state that would come back as something else, such as a tuple."""
+        if type(state) is not self._kind or self.decode(orjson.loads(self.encode(state))) != state:
             raise TypeError(
                 f"the state of {self.workflow.name} is not a {self._kind.__name__} of plain data: "
                 "lists, dicts, strings, numbers, booleans and None"
             )
-        return written
 
 
 def is_remote(stub_class: type | None, is_local: Callable[[type], bool]) -> bool:
