@@ -476,6 +476,27 @@ def test_calls_take_turns_over_several_addresses(servicer: Servicer, make: Any) 
     second.stop(0)
 
 
+def test_a_server_that_says_it_leaves_is_called_no_more(servicer: Servicer, make: Any) -> None:
+    other = Servicer()
+    second = serving(other)
+    first = serving(servicer)
+    stub = greeter(make(f"{first.address},{second.address}"))
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (servicer.calls and other.calls) and time.monotonic() < until:
+        hello(stub)
+
+    first._health.leaving()  # it still answers
+    in_a_row, before = 0, servicer.calls
+    while in_a_row < 10 and time.monotonic() < until:
+        hello(stub)
+        in_a_row = in_a_row + 1 if servicer.calls == before else 0
+        before = servicer.calls
+
+    assert in_a_row == 10
+    first.stop(0)
+    second.stop(0)
+
+
 def test_a_server_that_came_back_is_found(servicer: Servicer, make: Any) -> None:
     first = serving(servicer)
     stub = greeter(make(first.address, breaker=False))
