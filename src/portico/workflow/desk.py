@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from portico.workflow.run import Run
     from portico.workflow.settings import WorkflowSettings
 
-_HOST = socket.gethostname()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
@@ -43,7 +41,7 @@ class Desk:
 
     def new_owner(self) -> str:
         """A name for one piece of work on one run: never the same twice, not even in one thread."""
-        return f"{_HOST}/{os.getpid()}/{self.ids.uuid()}"
+        return f"{socket.gethostname()}/{os.getpid()}/{self.ids.uuid()}"
 
     def lease(self, owner: str, now: datetime) -> Lease:
         """The right to work on a run from now on."""
