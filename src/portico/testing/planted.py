@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import grpc
@@ -17,11 +17,18 @@ class Forgetful:
     """A channel that loses the trailer ``KEY`` of unary calls, and nothing else."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+        self._channel: Any = channel
 
     def unary_unary(self, *method: Any, **options: Any) -> Any:
         """The callable for a unary rpc, whose ``with_call`` loses the trailer."""
         return _ForgetfulUnary(self._channel.unary_unary(*method, **options))
+
+    def __enter__(self) -> Self:
+        self._channel.__enter__()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._channel.__exit__(*failure)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
