@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,16 +103,16 @@ def migration(module: str, message: str, app: AppOption = None) -> None:
 
 def _run(program: Program, *, greeting: str = "") -> None:
     stop, hurry = threading.Event(), threading.Event()
-    impatient = signal.SIG_DFL  # a second Ctrl-C does not wait
-    if program.settings.supervised.shared_ports:
-        orders.follow()
-        impatient = signal.SIG_IGN  # a supervisor that does not want to wait any longer kills
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set() or number == signal.SIGINT:
             hurry.set()
         stop.set()
 
+    impatient = signal.SIG_DFL  # a second Ctrl-C does not wait
+    if program.settings.supervised.shared_ports:
+        impatient = signal.SIG_IGN  # a supervisor that does not want to wait any longer kills
+        orders.follow(at_end=partial(on_signal, signal.SIGINT, None))  # it has been killed itself
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     program.start()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
+from typing import TYPE_CHECKING
 
 import orjson
 
 from portico.rpc.steering import steer
 from portico.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STDIN = 0
 _LONGEST_LINE = 64 * 1024
@@ -21,18 +26,25 @@ def steering(port: int, members: list[int]) -> bytes:
     return orjson.dumps({"port": port, "members": members}) + b"\n"
 
 
-def follow(descriptor: int = _STDIN) -> None:
-    """Follow orders from now on, in a thread of its own, until there is nobody to give any."""
-    threading.Thread(target=_follow, args=(descriptor,), name="portico-orders", daemon=True).start()
+def follow(at_end: Callable[[], None], *, descriptor: int = _STDIN) -> None:
+    """Follow orders from now on, in a thread of its own.
+
+    ``at_end`` is called when there is nobody any more to give any. Without a pipe there never was.
+    """
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        threading.Thread(
+            target=_follow, args=(at_end, descriptor), name="portico-orders", daemon=True
+        ).start()
 
 
-def _follow(descriptor: int) -> None:
+def _follow(at_end: Callable[[], None], descriptor: int) -> None:
     rest = b""
     # Not through sys.stdin: a thread that waits in it when the program ends aborts the interpreter.
     while chunk := _read(descriptor):
         *lines, rest = (rest + chunk)[-_LONGEST_LINE:].split(b"\n")
         for line in lines:
             _obey(line)
+    at_end()
 
 
 def _read(descriptor: int) -> bytes:

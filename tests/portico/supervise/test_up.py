@@ -36,7 +36,7 @@ _TWO = '[processes.edge]\nfront = true\n[processes.greeter]\nmodules = ["greeter
 class Command:
     """``portico …`` as a process, on free ports."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, linger_seconds: str = "1.5") -> None:
         self._out, self._err = folder / "said.txt", folder / "logged.txt"
         environment = {
             **{
@@ -45,7 +45,7 @@ class Command:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PORTICO_GRPC_PORT": "0",
             "PORTICO_HTTP_PORT": "0",
-            "PORTICO_SUPERVISED__LINGER_SECONDS": "1.5",
+            "PORTICO_SUPERVISED__LINGER_SECONDS": linger_seconds,
         }
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -219,7 +219,7 @@ def test_a_topology_that_cannot_be_and_a_port_that_is_taken_are_told_and_everyth
 ) -> None:
     file = tmp_path / "topology.toml"
     file.write_text(_TWO)
-    command = Command(tmp_path, "up", str(file))
+    command = Command(tmp_path, "up", str(file), linger_seconds="300")
     commands.append(command)
     before = command.children()
     second = subprocess.run(
@@ -239,3 +239,5 @@ def test_a_topology_that_cannot_be_and_a_port_that_is_taken_are_told_and_everyth
     assert command.children() == before
     with grpc.insecure_channel(command.grpc, _ALONE) as channel:
         _hello(channel)
+    command.process.kill()  # nobody takes over: nobody lingers
+    wait_until(lambda: not any(map(is_running, before)))
