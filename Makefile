@@ -36,7 +36,7 @@ test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 	@$(BIN)/pytest --numprocesses 2 $(ARGS)
 
 parity: $(DEV) ## compare all transports, case by case, and print the score
-	@$(BIN)/python -m portico.testing.score $(ARGS)
+	@$(BIN)/python -m portico.testing.score tests.placement.table $(ARGS)
 
 proof: $(DEV) ## what takes minutes: journeys on split topologies, a module that moves, an outage
 	@$(BIN)/pytest --numprocesses 1 tests/proof $(ARGS)
