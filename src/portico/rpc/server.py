@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -41,10 +40,6 @@ _KEEPALIVE_TIMEOUT_SECONDS = 20
 # A call that gRPC's core could not hand over for so long is refused by it: the last resort when refusing
 # calls is itself too much work.
 _UNTOUCHED_SECONDS = 1
-
-# The thread that takes calls in, and refuses them, waits for the interpreter behind all threads that
-# compute, so many seconds for each; Python's own 5 ms made refusals take a second under overload.
-_SWITCH_SECONDS = 0.001
 
 # Beyond those that run or wait: for health and reflection.
 _SPARE_CALLS = 50
@@ -97,10 +92,11 @@ class Server:
         )
         admission = admission or Admission()
         self._workers = Workers(threads, admission=admission)
+        self._shedding = Shedding(self._workers)
         self._server = grpc.server(
             cast("ThreadPoolExecutor", self._workers),
             options=options,
-            interceptors=[Shedding(self._workers)],
+            interceptors=[self._shedding],
             maximum_concurrent_rpcs=threads + admission.most_waiting + _SPARE_CALLS,
         )
         self._health = Health()
@@ -156,11 +152,7 @@ class Server:
         measure_queue(self._workers, metrics, listener=listener)
 
     def start(self) -> None:
-        """Serve, and report every service healthy.
-
-        Threads of this process take turns more often from now on (``sys.setswitchinterval``).
-        """
-        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
+        """Serve, and report every service healthy."""
         if self._sharing is not None:
             self._listen()
         self._workers.start()
@@ -172,6 +164,7 @@ class Server:
         if self._sharing is None:  # else clients would believe it of the others, too
             self._health.leaving()
         self._server.stop(grace_seconds).wait()
+        self._shedding.close()
         self._workers.stop()
 
     @property

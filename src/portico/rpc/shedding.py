@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from portico.resilience.turns import TURNS
 from portico.rpc.guard import OVERLOADED
 from portico.rpc.status import DETAILS_KEY
 from portico.rpc.workers import Task
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _MESSAGE = "too many calls wait for this server"
 _RETRY_AFTER_SECONDS = 1
 _NEVER_SHED = ("/grpc.",)  # health and reflection: whoever looks after the server must see it
-_TELL_EVERY_SECONDS = 10.0
+_CALM_SECONDS = 10.0
 
 _log = logs.logger("portico.rpc")
 
@@ -37,12 +38,13 @@ _log = logs.logger("portico.rpc")
 class Shedding(grpc.ServerInterceptor):
     """Refuses calls that would wait too long for ``workers``.
 
-    They end in RESOURCE_EXHAUSTED with reason OVERLOADED and a ``RetryInfo``.
+    They end in RESOURCE_EXHAUSTED with reason OVERLOADED and a ``RetryInfo``. The first is told in the
+    log, and so is the calm afterwards; in between the threads of the process take shorter turns.
     """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._told_at = float("-inf")
+        self._refused_at: float | None = None
         self._handler = _refusal()
 
     def intercept_service(
@@ -52,16 +54,28 @@ class Shedding(grpc.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler, or the one that refuses."""
         if not _is_spared(handler_call_details) and self._workers.refuse():
-            self._tell()
+            self._press()
             return self._handler
+        if self._refused_at is not None:
+            self._relax(self._refused_at)
         return continuation(handler_call_details)
 
-    def _tell(self) -> None:
-        """Say that calls are shed: once in a while, since it happens thousands of times a second."""
-        now = monotonic()
-        if now - self._told_at >= _TELL_EVERY_SECONDS:
-            self._told_at = now
-            _log.warning("calls_shed", waiting=self._workers.waiting, refused=self._workers.refused)
+    def close(self) -> None:
+        """There will be no more calls."""
+        if self._refused_at is not None:
+            self._refused_at = None
+            TURNS.restore()
+
+    def _press(self) -> None:
+        if self._refused_at is None:
+            TURNS.shorten()
+            _log.warning("calls_shed", waiting=self._workers.waiting)
+        self._refused_at = monotonic()
+
+    def _relax(self, refused_at: float) -> None:
+        if monotonic() - refused_at >= _CALM_SECONDS:
+            self.close()
+            _log.info("calls_shed_no_more", refused=self._workers.refused)
 
 
 class _AtOnce(ThreadPoolExecutor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from portico.context import entered, root
 from portico.errors import StatusError, not_found, resource_exhausted
 from portico.resilience.admission import Admission
 from portico.resilience.settings import RemoteSettings
+from portico.rpc import shedding
 from portico.rpc.peer import Peer
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
@@ -572,6 +574,31 @@ class TestAnOverloadedServer:
 
         assert [rpc.result().message for rpc in self.running] == ["wait"] * 2
         assert hello(stub) == "you"
+
+    def test_lets_threads_take_short_turns_until_it_is_calm(
+        self, stub: Any, server: Server, servicer: Servicer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = sys.getswitchinterval()
+        refusal(lambda: hello(stub))
+        assert sys.getswitchinterval() < usual
+        servicer.go_on.set()
+        assert hello(stub) == "you"
+        assert sys.getswitchinterval() < usual
+
+        monkeypatch.setattr(shedding, "_CALM_SECONDS", 0)
+        assert hello(stub) == "you"
+        assert sys.getswitchinterval() == usual
+
+    def test_lets_them_take_their_usual_turns_when_it_has_stopped(
+        self, stub: Any, server: Server, servicer: Servicer
+    ) -> None:
+        usual = sys.getswitchinterval()
+        refusal(lambda: hello(stub))
+        servicer.go_on.set()
+
+        server.stop(PATIENCE_SECONDS)
+
+        assert sys.getswitchinterval() == usual
 
     def test_still_tells_its_health_and_its_services(self, stub: Any, server: Server) -> None:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
