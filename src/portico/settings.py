@@ -263,6 +263,11 @@ def find_app(*, environment: Mapping[str, str] | None = None, folder: Path | Non
     return found
 
 
+def inherited_environment() -> dict[str, str]:
+    """The environment of this process, for one that it starts."""
+    return dict(os.environ)
+
+
 def _sources(environment: Mapping[str, str] | None, folder: Path | None) -> Sources:
     return Sources.read(os.environ if environment is None else environment, folder or Path.cwd())
 

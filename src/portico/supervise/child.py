@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from portico.data.launcher import launched
@@ -28,15 +28,15 @@ _LONGEST_GREETING = 64 * 1024
 class ChildSpec:
     """What to run, and how it says that it is ready: by a line on stdout in which ``ready`` is found.
 
-    ``environment`` is all of it. ``descriptors`` are inherited. ``ports`` are those that it shares with
-    others; a child that has any understands ``portico.supervise.orders``. Two specs with one name and
-    one ``version`` are the same process: it is not replaced by the other.
+    ``environment`` is all of it, None that of this process. ``descriptors`` are inherited. ``ports`` are
+    those that it shares with others; a child that has any understands ``portico.supervise.orders``. Two
+    specs with one name and one ``version`` are the same process: it is not replaced by the other.
     """
 
     name: str
     command: tuple[str, ...]
     version: str = ""
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: Mapping[str, str] | None = None
     descriptors: tuple[int, ...] = ()
     ports: tuple[int, ...] = ()
     ready: str = r"is ready$"
@@ -63,7 +63,7 @@ class Child:
         self._before = b""
         self._process = subprocess.Popen(
             launched(spec.command, account=None, farewell=signal.SIGTERM),
-            env=dict(spec.environment),
+            env=spec.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

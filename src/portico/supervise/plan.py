@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from portico._sources import PREFIX
+from portico.settings import inherited_environment
 from portico.supervise.child import ChildSpec
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def environment_of(settings: Settings, premises: Premises) -> dict[str, str]:
     text = settings.log_format == "text" or (
         settings.log_format == "auto" and os.isatty(sys.stderr.fileno())
     )
-    return dict(os.environ) | _variables(
+    return inherited_environment() | _variables(
         log_format="text" if text else "json",
         supervised__shared_ports="true",
         supervised__linger_seconds=settings.supervised.linger_seconds or _LINGER_SECONDS,

@@ -147,6 +147,13 @@ class Premises:
             self._taken = grpc, http
         return self._taken
 
+    def shut(self) -> None:
+        """Take no more clients in, so that one who comes while all stop is turned away and does not wait."""
+        if self._taken is not None:
+            self._taken[1].close()
+        for probes in self._probes.values():
+            probes.close()
+
     def close(self) -> None:
         """Give everything up; the database stops."""
         self.keep(())

@@ -32,18 +32,19 @@ async def run(
     *,
     announce: Callable[[], None] = lambda: None,
     changed: Callable[[], None] = lambda: None,
+    closing: Callable[[], None] = lambda: None,
 ) -> int:
     """Run what ``plan`` says until SIGINT or SIGTERM, and what it says by then at SIGHUP; the exit code.
 
     A second SIGINT or SIGTERM ends everything at once. ``announce`` is called when all are ready,
-    ``changed`` when a change is through. ``plan`` may raise ``ChangeRefusedError`` from its second call on.
+    ``changed`` when a change is through, ``closing`` before they are stopped. ``plan`` may raise ``ChangeRefusedError`` from its second call on.
     """
     loop = asyncio.get_running_loop()
     told: Signals = asyncio.Queue()
     for number in _FOLLOWED:
         loop.add_signal_handler(number, told.put_nowait, number)
     try:
-        return await _run(supervisor, plan, announce, changed, told)
+        return await _run(supervisor, plan, announce, changed, closing, told)
     finally:
         for number in _FOLLOWED:
             loop.remove_signal_handler(number)
@@ -54,6 +55,7 @@ async def _run(
     plan: Callable[[], Sequence[ChildSpec]],
     announce: Callable[[], None],
     changed: Callable[[], None],
+    closing: Callable[[], None],
     told: Signals,
 ) -> int:
     try:
@@ -66,6 +68,7 @@ async def _run(
         _log.error("the start was given up", why=str(failure))
         return 1
     finally:
+        closing()
         await _stop(supervisor, told)
     return 0
 

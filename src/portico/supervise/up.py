@@ -60,6 +60,7 @@ def run(
                 house.plan,
                 announce=lambda: house.announce(supervisor),
                 changed=house.settle,
+                closing=premises.shut,
             )
         )
 

@@ -43,7 +43,12 @@ def run(
         crew = _Crew(application, settings, premises, workers=workers, command=command)
         supervisor = Supervisor(output=Output(), stop_seconds=stop_seconds(settings))
         return asyncio.run(
-            run_children(supervisor, crew.plan, announce=lambda: crew.announce(supervisor))
+            run_children(
+                supervisor,
+                crew.plan,
+                announce=lambda: crew.announce(supervisor),
+                closing=premises.shut,
+            )
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,11 @@ def _specs(premises: Premises, topology: Topology, generation: int = 0) -> dict[
     return {spec.name: spec for spec in found}
 
 
+def _told(spec: ChildSpec) -> Mapping[str, str]:
+    assert spec.environment is not None
+    return spec.environment
+
+
 def _versions(premises: Premises, topology: Topology, generation: int = 0) -> dict[str, str]:
     return {name: spec.version for name, spec in _specs(premises, topology, generation).items()}
 
@@ -50,19 +55,19 @@ def test_one_process_alone_has_public_ports_and_nothing_for_hops(premises: Premi
     alone = Process(name="app", modules=("greeter",), front=True)
     spec = _specs(premises, _topology(alone))["app"]
     assert spec.command == ("serve", "--process", "app")
-    assert spec.ports == (int(spec.environment["PORTICO_GRPC_PORT"]),)
-    assert spec.descriptors == (int(spec.environment["PORTICO_SUPERVISED__HTTP_SOCKET"]),)
-    assert "PORTICO_HOP_PORT" not in spec.environment
-    assert "PORTICO_HOP_SECRET" not in spec.environment
+    assert spec.ports == (int(_told(spec)["PORTICO_GRPC_PORT"]),)
+    assert spec.descriptors == (int(_told(spec)["PORTICO_SUPERVISED__HTTP_SOCKET"]),)
+    assert "PORTICO_HOP_PORT" not in _told(spec)
+    assert "PORTICO_HOP_SECRET" not in _told(spec)
 
 
 def test_processes_of_a_split_know_each_other_and_one_secret(premises: Premises) -> None:
     core, edge = (_specs(premises, _topology(_CORE, _FRONT))[name] for name in ("core", "edge"))
-    addresses = json.loads(edge.environment["PORTICO_ADDRESSES"])
-    assert addresses == {"core": f"127.0.0.1:{core.environment['PORTICO_HOP_PORT']}"}
-    assert core.ports == (int(core.environment["PORTICO_HOP_PORT"]),)
-    assert "PORTICO_HOP_PORT" not in edge.environment
-    secrets = {spec.environment["PORTICO_HOP_SECRET"] for spec in (core, edge)}
+    addresses = json.loads(_told(edge)["PORTICO_ADDRESSES"])
+    assert addresses == {"core": f"127.0.0.1:{_told(core)['PORTICO_HOP_PORT']}"}
+    assert core.ports == (int(_told(core)["PORTICO_HOP_PORT"]),)
+    assert "PORTICO_HOP_PORT" not in _told(edge)
+    secrets = {_told(spec)["PORTICO_HOP_SECRET"] for spec in (core, edge)}
     assert len(secrets) == 1
     assert len(secrets.pop()) > 30
 
@@ -74,7 +79,7 @@ def test_workers_share_what_replicas_have_of_their_own(premises: Premises) -> No
     assert specs["core"].ports == specs["core/2"].ports
     assert specs["core/3"].ports == specs["core/4"].ports
     assert specs["core"].ports != specs["core/3"].ports
-    addresses = json.loads(specs["edge"].environment["PORTICO_ADDRESSES"])["core"].split(",")
+    addresses = json.loads(_told(specs["edge"])["PORTICO_ADDRESSES"])["core"].split(",")
     assert [int(each.rpartition(":")[2]) for each in addresses] == [
         *specs["core"].ports,
         *specs["core/3"].ports,
@@ -89,8 +94,8 @@ def test_an_address_on_this_machine_is_kept_and_another_one_replaced(premises: P
     near = Process(name="near", modules=("a",), address=f"localhost:{port}")
     far = Process(name="far", modules=("b",), address="far.example:7001")
     specs = _specs(premises, _topology(near, far, _FRONT))
-    assert specs["near"].environment["PORTICO_HOP_PORT"] == str(port)
-    assert specs["far"].environment["PORTICO_HOP_PORT"] != "7001"
+    assert _told(specs["near"])["PORTICO_HOP_PORT"] == str(port)
+    assert _told(specs["far"])["PORTICO_HOP_PORT"] != "7001"
 
 
 def test_what_has_not_changed_is_the_same_version(premises: Premises) -> None:
