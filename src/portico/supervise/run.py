@@ -37,7 +37,8 @@ async def run(
     """Run what ``plan`` says until SIGINT or SIGTERM, and what it says by then at SIGHUP; the exit code.
 
     A second SIGINT or SIGTERM ends everything at once. ``announce`` is called when all are ready,
-    ``changed`` when a change is through, ``closing`` before they are stopped. ``plan`` may raise ``ChangeRefusedError`` from its second call on.
+    ``changed`` when a change is through, ``closing`` before they are stopped. ``plan`` may raise
+    ``ChangeRefusedError`` from its second call on.
     """
     loop = asyncio.get_running_loop()
     told: Signals = asyncio.Queue()
