@@ -205,6 +205,20 @@ class TestHalfOpen:
         assert all(call(breaker) for _ in range(3))
         assert [state for state, *_ in changes.heard] == [State.HALF_OPEN, State.CLOSED]
 
+    def test_is_not_moved_by_those_when_they_end_at_last(
+        self, breaker: CircuitBreaker, time: Time
+    ) -> None:
+        late = [breaker.admit() for _ in range(3)]
+        time.now += 10
+        assert call(breaker)
+
+        for permit in late:
+            assert permit is not None
+            permit.record(failed=True, slow=False)
+
+        assert breaker.state is State.HALF_OPEN
+        assert call(breaker)
+
 
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80),

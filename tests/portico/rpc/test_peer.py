@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -184,7 +185,7 @@ class TestTime:
         with entered(root(deadline=time.monotonic() + 5)):
             left = float(hello(stub, "time left", timeout=None))
 
-        assert 4 < left < 4.6
+        assert 4.3 < left < 4.6
 
     def test_of_a_call_that_nobody_above_bounds_has_no_margin(self, make: Any) -> None:
         left = float(hello(greeter(make(margin_ms=1000)), "time left", timeout=10))
@@ -441,19 +442,27 @@ class TestRenewing:
         assert next(stream).message == "for ever"
         stream.cancel()
 
-    def test_connects_anew_and_lets_the_old_connection_go(self, make: Any) -> None:
+    def test_takes_every_call_over_the_new_connection(self, make: Any) -> None:
         peer = make()
         stub = greeter(peer)
         hello(stub)
         old = peer._link.channel
-        seen: list[grpc.ChannelConnectivity] = []
-        assert old is peer._link.channel
 
         peer.renew()
-        old.subscribe(seen.append)
-        hello(stub)
+        old.close()
 
-        assert peer._link.channel is not old
+        assert hello(stub) == "you"
+        assert len(list(stub.Repeat(pb.RepeatRequest(name="x")))) == 1
+
+    def test_lets_the_old_connection_go(self, make: Any) -> None:
+        peer = make()
+        hello(greeter(peer))
+        old = weakref.ref(peer._link.channel)
+
+        peer.renew()
+        gc.collect()
+
+        assert old() is None
 
 
 def test_calls_take_turns_over_several_addresses(servicer: Servicer, make: Any) -> None:
@@ -608,7 +617,7 @@ class TestAnOverloadedServer:
 
         with grpc.insecure_channel(server.address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS / 4)
             watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
             assert answer.status == next(watched).status == health_pb2.HealthCheckResponse.SERVING
             watched.cancel()
