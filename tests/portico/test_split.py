@@ -131,7 +131,8 @@ def test_a_refusal_comes_back_whole(stub: Any) -> None:
 
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
     assert failed.value.details() == "there is nobody"
-    trailers = dict(failed.value.trailing_metadata())
+    told: Any = failed.value.trailing_metadata()
+    trailers: dict[str, Any] = dict(told)
     assert trailers["seen"] == "nobody"
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     info = error_details_pb2.ErrorInfo()
@@ -157,7 +158,7 @@ def test_a_deadline_goes_along(stub: Any) -> None:
 
 def test_an_unknown_method_is_unimplemented_as_ever(edge: Program) -> None:
     with grpc.insecure_channel(edge.grpc_address) as channel:
-        call = channel.unary_unary("/examples.greeter.v1.GreeterService/Nothing")
+        call: Any = channel.unary_unary("/examples.greeter.v1.GreeterService/Nothing")
         with pytest.raises(grpc.RpcError) as failed:
             call(b"")
 
