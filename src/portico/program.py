@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from portico.assembly import Assembled, assemble
+from portico.channels import Channels
 from portico.clock import Clock, SystemClock
 from portico.front import Front
 from portico.ids import Ids
-from portico.placement import KERNEL, Placement
+from portico.placement import Placement
 from portico.rpc.contract import described
 from portico.rpc.disabled import add_disabled
-from portico.rpc.forward import forwarders
-from portico.rpc.local import LocalChannel
-from portico.rpc.placed import PlacedChannel
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.telemetry import logs
 from portico.telemetry.export import open_tracer
 from portico.telemetry.merging import SharedMetrics
 from portico.telemetry.metrics import Metrics
-from portico.v1.events_service_pb2_grpc import (
-    EventsServiceStub,
-    add_EventsServiceServicer_to_server,
-)
 
 if TYPE_CHECKING:
     import threading
@@ -39,11 +33,9 @@ if TYPE_CHECKING:
 
     from portico.app import Application
     from portico.context import Identity
-    from portico.events import Elsewhere, Relay
-    from portico.events.provenance import Provenance
+    from portico.events import Relay
     from portico.hops import HopServer, Neighbours
     from portico.module import Module
-    from portico.rpc.interfaces import Handler
     from portico.settings import Settings
     from portico.storage import Storage
 
@@ -90,7 +82,6 @@ class Program:
         if serve:
             self._front = Front(self.settings, public=self.placement.process.front)
         self.policy = self._make_policy()
-        self._channels: dict[str, grpc.Channel] = {}
         self._stopping = ExitStack()
 
     @property
@@ -108,9 +99,7 @@ class Program:
 
         For module ``caller`` or, if empty, for the world outside.
         """
-        if caller not in self._channels:
-            self._channels[caller] = self._open_channel(caller)
-        return self._channels[caller]
+        return self._channels.of(caller)
 
     def start(self, *, deliver: bool = True) -> None:
         """Start everything; when something fails, stop what had started and raise.
@@ -209,7 +198,7 @@ class Program:
                 self.policy,
                 channel=self.channel(),
                 services=described(self.placement.services),
-                forwarded=self._forwarded(),
+                forwarded=self._channels.forwarded(),
                 metrics=self.metrics,
                 scrape=self._scrape(stack),
                 not_ready=self._not_ready,
@@ -225,37 +214,6 @@ class Program:
         shared.start()
         stack.callback(shared.stop)
         return shared.render
-
-    def _forwarded(self) -> dict[str, dict[str, Handler]]:
-        """What clients may call here although another process serves it."""
-        elsewhere = [
-            module
-            for process in self.placement.elsewhere()
-            for module in self.placement.modules_of(process)
-        ]
-        return forwarders(elsewhere, self.channel())
-
-    def _open_channel(self, caller: str) -> grpc.Channel:
-        if self._neighbours is None and not self.placement.topology.edges:
-            return LocalChannel(self.registry, policy=self.policy, caller=caller)
-        return PlacedChannel(partial(self._reach, caller))
-
-    def _reach(self, caller: str, service: str) -> grpc.Channel:
-        """The channel over which ``caller`` calls ``service``, under the terms of that edge."""
-        edge = self.placement.topology.edge(caller, self.placement.module_of(service))
-        seconds = None if edge.timeout_ms is None else edge.timeout_ms / 1000
-        home = self.placement.home(service)
-        if home is not None and self._neighbours is not None:
-            return self._neighbours.channel(
-                home, caller=caller, timeout_seconds=seconds, tracer=self.policy.tracer
-            )
-        return LocalChannel(
-            self.registry,
-            policy=self.policy,
-            caller=caller,
-            share=edge.isolation == "share",
-            timeout_seconds=seconds,
-        )
 
     def _not_ready(self) -> list[str]:
         return ["database"] if self.storage is not None and not self.storage.ready() else []
@@ -279,46 +237,24 @@ class Program:
     def _deliver(
         self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
     ) -> None:
-        relay = self.relay = storage.relay(assembled, elsewhere=self._elsewhere())
+        relay = self.relay = self._relay(storage, assembled)
         recovery = storage.recovery()
         storage.measure(relay, recovery, self.metrics)
-        if self._neighbours is not None:
-            registrar: Any = self.registry.registrar(KERNEL)
-            add_EventsServiceServicer_to_server(
-                relay.servicer(provenance=self._provenance()), registrar
-            )
         if stack is not None:
             relay.start()
             stack.callback(relay.stop)
             recovery.start()
             stack.callback(recovery.stop)
 
-    def _provenance(self) -> Provenance:
-        from portico.events.provenance import Provenance
+    def _relay(self, storage: Storage, assembled: list[Assembled]) -> Relay:
+        if self._neighbours is None:
+            return storage.relay(assembled)
+        from portico.delivery import elsewhere, take_events
 
+        relay = storage.relay(assembled, elsewhere=elsewhere(self.placement, self._neighbours))
         certified = self.settings.certificates is not None
-        return Provenance(self.placement.packages(), require_certificate=certified)
-
-    def _elsewhere(self) -> Elsewhere | None:
-        """Who reacts to anything in other processes."""
-        neighbours = self._neighbours
-        if neighbours is None:
-            return None
-        from portico.events import Elsewhere, Neighbour
-
-        caller = self._modules[0].name  # any of this process: events are the kernel's business
-        return Elsewhere(
-            (
-                Neighbour(
-                    process.name,
-                    EventsServiceStub(neighbours.channel(process.name, caller=caller)),
-                    reacts=reacts,
-                )
-                for process in self.placement.elsewhere()
-                if (reacts := self.placement.reactions_of(process))
-            ),
-            process=self.placement.process.name,
-        )
+        take_events(self.registry, relay, self.placement, require_certificate=certified)
+        return relay
 
     def _assemble(self, module: Module) -> Assembled:
         provided: dict[type, Any] = {Clock: self.clock, Ids: self._ids, Metrics: self.metrics}
@@ -353,6 +289,11 @@ class Program:
 
     def _authenticate(self, authorization: str) -> Identity:
         return self._authenticator(authorization)
+
+    @cached_property
+    def _channels(self) -> Channels:
+        """Made at the first use: by then the policy is whole."""
+        return Channels(self.placement, self.registry, self.policy, neighbours=self._neighbours)
 
     @cached_property
     def _authenticator(self) -> Callable[[str], Identity]:
