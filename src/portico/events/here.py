@@ -34,8 +34,8 @@ class Here:
 
     def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> Iterator[Outcome]:
         """See ``Receiver``."""
-        # One that was tried before has been handed on before.
-        self._handing_on.hand_on([record for record in records if not record.attempts])
+        # Also one that was tried before: it may have been where its reactions were all in this process.
+        self._handing_on.hand_on(records)
         held: set[tuple[str, ...]] = set()
         for record in records:
             if record.line in held:

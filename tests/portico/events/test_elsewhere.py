@@ -493,6 +493,25 @@ class TestATopologyThatChanges:
             assert eventually(arrived)
             moved.close()
 
+    def test_what_a_module_has_failed_on_reaches_it_where_it_is_now(
+        self, engine: Engine, clock: ManualClock
+    ) -> None:
+        ledger = Ledger("bank", fails=lambda _: True)
+        shop = Node("shop", engine, clock=clock)
+        bank = Node("bank", engine, ledger, clock=clock).join()
+        together = Relay(
+            [shop.database], bank.reactions, clock=clock, doorbell=shop.doorbell, random=Random(1)
+        )
+        shop.publish("a:1")
+        together.settle()
+        assert together.failed == 1
+        ledger.fails = lambda _: False
+        clock.advance(seconds=10)
+        shop.join(bank)
+        with serving(shop, bank):
+            shop.relay.settle()
+            assert bank.effects() == ["a:1"]
+
     def test_what_was_on_its_way_to_a_module_that_is_here_now_comes_back_in_order(
         self, engine: Engine, clock: ManualClock
     ) -> None:
