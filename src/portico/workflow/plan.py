@@ -37,8 +37,12 @@ class Plan(Generic[State]):
         return any(step.pivot for step in self.steps[:done])
 
     def reach(self, done: int) -> int:
-        """How many steps may be done when the log says ``done``: those that leave the process are not told at once."""
-        while done < len(self.steps) and self.is_remote[done]:
+        """How many steps may be done when the log says ``done``.
+
+        Those that leave the process are not told at once; and which ones do may have been different
+        for the process before.
+        """
+        while done < len(self.steps) and self.steps[done].at is not None:
             done += 1
         return done
 

@@ -293,6 +293,23 @@ def test_runs_from_before_a_move_are_finished_where_all_is_together_again(
     assert diary(after, order) == ["announced", "ordered"]
 
 
+def test_what_was_done_elsewhere_before_a_move_is_undone_when_the_rest_is_refused(
+    make_shop: MakeShop, order: str
+) -> None:
+    before = make_shop()
+    before.bank.faults.extend([works, killed])
+    ends(before, order)
+    assert before.depot.requests
+    after = make_shop(is_local=lambda _: True)
+    for each in (after.depot, after.bank):
+        each._call = lambda work: work()  # type: ignore[method-assign, assignment]  # they mind transactions
+    after.depot.do = lambda *_: None  # type: ignore[method-assign]
+    after.bank.do = lambda *_: refused(lambda: None)  # type: ignore[method-assign]
+
+    assert after.recover(seconds=100).undone == 1
+    assert violations(after, order) == []
+
+
 _BEFALL = st.lists(
     st.sampled_from([works, works, works, down, lost, refused, shut, killed, killed_after]),
     max_size=8,
