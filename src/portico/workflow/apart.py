@@ -166,6 +166,8 @@ class Apart:
         return Course(plan, run, plan.decode(run.state), self._desk)
 
     def _drive(self, course: Course[object]) -> None:
+        if course.run.attempts > self._desk.settings.max_attempts:  # or somebody would have left it
+            raise RuntimeError("it ended every process that took it up")
         if course.run.direction is Direction.UNDO:
             course.go_back()
             return

@@ -20,10 +20,12 @@ from tests.portico.workflow.shop import (
     BankStub,
     Buying,
     DepotStub,
+    Killed,
     Neighbour,
     Shop,
     diary,
     down,
+    killed,
     lost,
     refused,
     shut,
@@ -447,6 +449,24 @@ def test_a_run_that_cannot_be_undone_dies_in_the_end_and_is_kept(shop: Shop, ord
     assert "SOLD_OUT" in run.last_error
     assert is_under_way(shop, order)
     assert fails(shop, order).reason == "SOLD_OUT"
+    with shop.database.unit_of_work() as session:
+        session.exec_driver_sql("DELETE FROM shop.workflow_runs WHERE status = 'DEAD'")
+
+
+def test_a_run_that_ends_its_process_each_time_dies_in_the_end(shop: Shop, order: str) -> None:
+    shop.depot.faults = [killed] * 3
+    with pytest.raises(Killed):
+        shop.buy(order)
+    with shop.database.unit_of_work() as session:
+        session.exec_driver_sql(
+            "UPDATE shop.workflow_runs SET attempts = 99 WHERE status = 'RUNNING'"
+        )
+    with pytest.raises(Killed):
+        shop.recover()
+
+    assert shop.recover().dead == 1
+    assert len(shop.depot.faults) == 1
+    assert shop.run_of(order).status == "DEAD"
     with shop.database.unit_of_work() as session:
         session.exec_driver_sql("DELETE FROM shop.workflow_runs WHERE status = 'DEAD'")
 
