@@ -111,7 +111,7 @@ class Apart:
         seconds = self._desk.settings.undo_seconds
         with self._desk.apart_from_caller(course.run, seconds=seconds):
             if course.must_go_on(failed) or (failed.passing and time_is_over):
-                self._leave(course, failed.error)
+                self._leave(course, failed)
                 return still_running(course.run)
             try:
                 course.turn_back(failed)
@@ -131,7 +131,7 @@ class Apart:
             why=str(cause),
         )
         try:
-            course.standing.leave(delay_seconds=0.0, why=cause)
+            course.standing.leave(delay_seconds=0.0, why=why)
         except Exception:  # noqa: BLE001  # its lease ends by itself
             _log.warning("the lease of a run could not be given up", exc_info=True)
 
@@ -183,9 +183,10 @@ class Apart:
         course.turn_back(failure)
 
     def _postpone(self, course: Course[object], trouble: Exception) -> None:
-        why = trouble.error if isinstance(trouble, StepFailed) else trouble
+        delay = self._delay_seconds(course.run.attempts)
         with self._desk.apart_from_caller(course.run, seconds=self._desk.settings.undo_seconds):
-            course.standing.leave(delay_seconds=self._delay_seconds(course.run.attempts), why=why)
+            course.standing.leave(delay_seconds=delay, why=trouble)
+        why = trouble.error if isinstance(trouble, StepFailed) else trouble
         told = {"workflow": course.run.name, "run_id": str(course.run.id), "why": str(why)}
         if course.run.status is Status.DEAD:
             _log.error("a workflow is given up; a person has to look", **told)

@@ -96,6 +96,7 @@ class Log:
             "id": run.id,
             "owner": owner,
             "status": run.status,
+            "attempts": run.attempts,
             "next_attempt_at": next_attempt_at,
             "last_error": last_error,
             "now": now,
@@ -229,8 +230,8 @@ UPDATE {table} SET state = %(state)s::jsonb, direction = %(direction)s, status =
 WHERE id = %(id)s AND owner = %(owner)s AND status = 'RUNNING'
 """,
     "leave": """
-UPDATE {table} SET status = %(status)s, owner = '', lease_until = %(now)s, next_attempt_at = %(next_attempt_at)s,
-                   last_error = %(last_error)s, updated_at = %(now)s
+UPDATE {table} SET status = %(status)s, attempts = %(attempts)s, owner = '', lease_until = %(now)s,
+                   next_attempt_at = %(next_attempt_at)s, last_error = %(last_error)s, updated_at = %(now)s
 WHERE id = %(id)s AND owner = %(owner)s AND status = 'RUNNING'
 """,
     # A run counts an attempt when it is taken, so that one which ends its process each time dies in the end.

@@ -32,8 +32,16 @@ class WorkflowSettings:
     forward_attempts: int = 5
     """So often recovery tries to go forward against a module that cannot be reached; then it undoes."""
     max_attempts: int = 100
-    """Then a run is dead: kept, logged, and left to a person. With the delays below after an hour and a half."""
+    """Then a run is dead: kept, logged, and left to a person. With the delays below after an hour and a half.
+
+    One that waits for a module which cannot be reached does not die of that.
+    """
     first_delay_seconds: float = 1.0
     longest_delay_seconds: float = 60.0
     keep_seconds: float = 7 * 86_400.0
     """Ended runs are kept so long, for repeats of their requests and for whoever looks into the log."""
+
+    @property
+    def attempts_in_outage(self) -> int:
+        """So many attempts are used up at the most while a module cannot be reached."""
+        return max(self.forward_attempts, self.max_attempts // 2)

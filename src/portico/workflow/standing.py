@@ -93,9 +93,18 @@ class Standing(Generic[State]):
             self.commit(lambda: self.run)
 
     def leave(self, *, delay_seconds: float, why: Exception) -> None:
-        """Let somebody else go on after a while; after too many attempts nobody does, until a person looks."""
-        exhausted = self.run.attempts >= self._desk.settings.max_attempts
-        self.run = replace(self.run, status=Status.DEAD if exhausted else Status.RUNNING)
+        """Let somebody else go on after a while; after too many attempts nobody does, until a person looks.
+
+        However long a module cannot be reached, that uses up half of the attempts at the most.
+        """
+        settings, attempts, cause = self._desk.settings, self.run.attempts, why
+        if isinstance(why, StepFailed):
+            cause = why.error
+            if why.passing:
+                attempts = min(attempts, settings.attempts_in_outage)
+        exhausted = attempts >= settings.max_attempts
+        status = Status.DEAD if exhausted else Status.RUNNING
+        self.run = replace(self.run, attempts=attempts, status=status)
         now = self._desk.clock.now()
         with self._desk.database.unit_of_work() as session:
             self._desk.log.leave(
@@ -103,7 +112,7 @@ class Standing(Generic[State]):
                 self.run,
                 owner=self._owner,
                 next_attempt_at=now + timedelta(seconds=delay_seconds),
-                last_error=f"{type(why).__name__}: {why}"[:_LONGEST_ERROR],
+                last_error=f"{type(cause).__name__}: {cause}"[:_LONGEST_ERROR],
                 now=now,
             )
 

@@ -453,6 +453,19 @@ def test_a_run_that_cannot_be_undone_dies_in_the_end_and_is_kept(shop: Shop, ord
         session.exec_driver_sql("DELETE FROM shop.workflow_runs WHERE status = 'DEAD'")
 
 
+def test_a_run_outlives_an_outage_of_any_length(make_shop: MakeShop, order: str) -> None:
+    shop = make_shop(settings=replace(SETTINGS, max_attempts=4, step_attempts=1))
+    shop.bank.faults = [lambda work: work(), refused]
+    shop.depot.faults = [lambda work: work(), *[shut] * 20]
+    fails(shop, order)
+    for _ in range(19):
+        assert shop.recover().undone == 0
+        assert shop.run_of(order).status == "RUNNING"
+
+    assert shop.recover().undone == 1
+    assert violations(shop, order) == []
+
+
 def test_a_run_that_ends_its_process_each_time_dies_in_the_end(shop: Shop, order: str) -> None:
     shop.depot.faults = [killed] * 3
     with pytest.raises(Killed):
