@@ -115,7 +115,10 @@ class EventsServicer(EventsServiceServicer):
 
     @contextmanager
     def _alone(self, line: tuple[str, ...]) -> Iterator[bool]:
-        """Whether nobody else reacts to an event of this line: a sender that has given up sends again."""
+        """Whether nobody else here reacts to an event of this line: a sender that has given up sends again.
+
+        Another worker does not know. There the inbox makes a reaction in a transaction wait.
+        """
         with self._lock:
             is_alone = line not in self._busy
             self._busy.add(line)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import grpc
 
 from portico.context import entered, root
+from portico.errors import StatusError
 from portico.events.receiver import Outcome, UnreachableError
 from portico.events.wire import event_of
 from portico.v1 import events_service_pb2 as pb
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from portico.events.outbox import Record
     from portico.events.receiver import Proceed
 
+_log = logging.getLogger(__name__)
+
 _State = pb.DeliverResponse.State
+
+_REFUSAL = "EVENT_OF_ANOTHER"  # the contract's
 
 _MOST_BYTES = 1024 * 1024  # of the events of one call; one that is larger goes alone
 _LARGEST_BYTES = 3 * 1024 * 1024  # of one event: it must fit into a message, of 4 MB by default
@@ -28,7 +34,8 @@ _LARGEST_BYTES = 3 * 1024 * 1024  # of one event: it must fit into a message, of
 class There:
     """Hands events to a neighbour in calls, each of which waits until its reactions have run.
 
-    A call that fails says nothing about the events, and costs none of them an attempt.
+    A call that fails says nothing about the events, and costs none of them an attempt. What is refused
+    as not this process's to send waits, as long as that is so, and holds up no other aggregate.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class There:
         self._following = following
         self._timeout_seconds = timeout_seconds
         self._call: grpc.Future[pb.DeliverResponse] | None = None
+        self._refused: set[tuple[str, str]] = set()
 
     def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> Iterator[Outcome]:
         """See ``Receiver``; one call at most."""
@@ -83,13 +91,28 @@ class There:
                 for record, follow in zip(records, follows, strict=True)
             ]
         )
-        answers = self._ask(request).outcomes
+        try:
+            answers = self._ask(request).outcomes
+        except StatusError as refusal:
+            yield from self._refusal(records, refusal)
+            return
         if len(answers) != len(records):
             raise UnreachableError(f"{self._neighbour.process} answered for other events")
         for record, answer in zip(records, answers, strict=True):
             outcome = _outcome(record, answer)
             if outcome is not None:
                 yield self._ended(outcome, goes_on=answer.goes_on)
+
+    def _refusal(self, records: Sequence[Record], refusal: StatusError) -> Iterator[Outcome]:
+        """Put aside what a call was refused for; nothing of it was tried."""
+        facts = refusal.metadata
+        what = facts.get("module", ""), facts.get("type", "")
+        if what not in self._refused:
+            self._refused.add(what)
+            _log.error("%s refuses events, and they wait: %s", self._neighbour.process, refusal)
+        for record in records:
+            if (record.aggregate_type, record.type) == what:
+                yield self._ended(Outcome(record, postponed=True))
 
     def _ask(self, request: pb.DeliverRequest) -> pb.DeliverResponse:
         try:
@@ -98,6 +121,8 @@ class There:
                 self._call = call
                 return call.result()
         except grpc.RpcError as error:
+            if isinstance(error, StatusError) and error.reason == _REFUSAL:
+                raise
             self.missed()
             raise UnreachableError(f"{error.code().name}: {error.details()}") from error
         except grpc.FutureCancelledError as error:

@@ -13,17 +13,21 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from google.type.money_pb2 import Money
 from portico.v1 import events_service_pb2 as pb
 from sqlalchemy import text
 
 from portico.clock import SystemClock
 from portico.context import Identity, Origin, entered, root
 from portico.events import Elsewhere, Neighbour, Relay, inbox, reacts_to
+from portico.events.provenance import Provenance
 from portico.telemetry.metrics import Metrics
 from tests.portico.events.nodes import Ledger, Node, delivering, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
 
     from portico.clock import ManualClock
     from portico.data import Engine
@@ -255,6 +259,32 @@ class TestAProcessThatIsAway:
             bank.come_back()
             assert eventually(lambda: bank.effects() == ["a:1", "a:2"])
         shop.close()
+
+
+class Till(Ledger):
+    @reacts_to(Money)
+    def on_money(self, event: Money, session: Connection) -> None:
+        raise AssertionError("it was refused")
+
+
+def test_what_a_process_refuses_waits_and_holds_up_nothing_else(
+    engine: Engine, clock: ManualClock
+) -> None:
+    shop = Node("shop", engine, clock=clock)
+    bank = Node("bank", engine, Till("bank"), clock=clock).join()
+    provenance = Provenance({"google.type": "bank"}, require_certificate=False)
+    bank.servicer = bank.relay.servicer(provenance=provenance)
+    shop.join(bank)
+    with serving(shop, bank):
+        with shop.database.unit_of_work() as session:
+            shop.events.publish(session, Money(units=1), aggregate_id="till")
+        shop.publish("a:1", "till:2")
+        for _ in range(3):
+            shop.relay.settle()
+            clock.advance(seconds=1)
+        assert bank.effects() == ["a:1"]
+        assert attempts(shop) == [0, 0, 0]
+        assert shop.relay.waiting_for("bank") == 2
 
 
 class Gate:
