@@ -10,7 +10,7 @@ class WorkflowSettings:
     """The defaults suit a server. Every time is in seconds."""
 
     lease_seconds: float = 15.0
-    """A run that its process has not touched for so long is anybody's; above three step timeouts."""
+    """A run that its process has not touched for so long is anybody's, also when that process still works on it."""
     step_timeout_seconds: float = 5.0
     """Longest for one attempt of a step elsewhere, and never more than the caller has left."""
     step_attempts: int = 3
