@@ -171,11 +171,16 @@ class Apart:
     def customer(self) -> str:
         return f"usr_apart_{next(self._numbers)}"
 
-    def place(self, customer: str, **changed: Any) -> rpc.PlaceOrderResponse:
+    def place(
+        self, customer: str, *, stub: OrdersServiceStub | None = None, **changed: Any
+    ) -> rpc.PlaceOrderResponse:
         content = {"payment_method": "pm_visa_9832", "request_id": "basket"} | changed
         item = rpc.ItemRequest(product_id="prod_7721", quantity=2)
         request = rpc.PlaceOrderRequest(customer_id=customer, items=[item], **content)
-        return self._stub.PlaceOrder(request, metadata=self._as(customer))
+        as_them = self._as(customer)
+        if stub is not None:
+            return stub.PlaceOrder(request, metadata=as_them, timeout=1)
+        return self._stub.PlaceOrder(request, metadata=as_them)
 
     def orders(self, customer: str) -> list[Order]:
         found = self._stub.ListOrders(rpc.ListOrdersRequest(), metadata=self._as(customer))
@@ -464,6 +469,25 @@ def test_a_cancelling_whose_process_ends_is_finished_or_never_began(
     assert apart.get(customer, order_id).status == status
     assert apart.violations() == []
     assert apart.cancel(customer, order_id).status == Order.CANCELLED
+
+
+def test_a_repeat_after_all_moved_together_is_the_run_from_before_the_move(apart: Apart) -> None:
+    customer = apart.customer()
+    apart.faults["Charge"] = [killed_after]
+    with pytest.raises(Killed):
+        apart.place(customer)
+    together = apart.harness.stub(OrdersServiceStub, "local", caller="")
+
+    assert reason(lambda: apart.place(customer, stub=together)) == "WORKFLOW_RUNNING"
+    other = "pm_instant"
+    assert (
+        reason(lambda: apart.place(customer, stub=together, payment_method=other))
+        == "REQUEST_ID_REUSED"
+    )
+    apart.recover()
+
+    (order,) = apart.orders(customer)
+    assert apart.place(customer, stub=together).order_id == order.order_id
 
 
 def test_a_cancelling_without_payments_goes_on_when_they_are_back(apart: Apart) -> None:

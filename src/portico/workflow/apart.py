@@ -56,6 +56,17 @@ class Apart:
             return self._go_on(course)
         return plan.decode(follow(self._desk, earlier).state)
 
+    def answer(self, plan: Plan[State], *, key: str) -> State | None:
+        """What the run of ``key`` that is under way or done came to; None when there is none. Waits for it."""
+        if current().transaction is not None:
+            return None
+        with self._desk.database.reading() as session:
+            if not self._desk.log.is_there(session):
+                return None
+            now = self._desk.clock.now()
+            run = self._desk.log.of_key(session, plan.workflow.name, key, undone_since=now)
+        return None if run is None else plan.decode(follow(self._desk, run).state)
+
     def _new(self, plan: Plan[State], state: State, key: str) -> Course[State]:
         call, left = current(), current().time_remaining()
         now = self._desk.clock.now()

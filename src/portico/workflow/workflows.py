@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc
+
 from portico.clock import SystemClock
+from portico.errors import StatusError
 from portico.ids import Ids
 from portico.telemetry import logs
 from portico.telemetry.spans import part
@@ -93,7 +96,8 @@ class Workflows:
 
         Apart, the answer of a run that is done is the answer of every later one with its key; a repeat
         while it is under way waits for it. A run that was undone has left nothing: its key is free, as
-        it is together. A step that cannot be reached counts as refused after a few attempts. When the
+        it is together. Also together, a run from before a move is the answer of its repeat, where
+        that fails with ALREADY_EXISTS. A step that cannot be reached counts as refused after a few attempts. When the
         caller's time ends first, or there is no way back, the run goes on without it: ABORTED with
         WORKFLOW_RUNNING and the metadata ``workflow`` and ``run_id``.
 
@@ -104,12 +108,25 @@ class Workflows:
         strategy = self.strategy(workflow) if plan is None else plan.strategy
         with part(f"workflow {workflow.name}"):
             if strategy == "together":
-                return together.run(self.desk.module, self.desk.database, workflow, state, key=key)
+                return self._run_together(workflow, state, key)
             if plan is None:
                 raise RuntimeError(
                     f"{workflow.name} leaves the process: define it before it is run"
                 )
             return self._apart.run(plan, state, key=key)
+
+    def _run_together(self, workflow: Workflow[State], state: State, key: str) -> State:
+        try:
+            return together.run(self.desk.module, self.desk.database, workflow, state, key=key)
+        except StatusError as refusal:
+            plan: Plan[State] | None = self._plans.get((workflow.name, workflow.version))
+            if plan is None or refusal.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise
+            # Perhaps by a run of this very key, from before the modules moved together.
+            answer = self._apart.answer(plan, key=key)
+            if answer is None:
+                raise
+            return answer
 
     def take_up(self) -> Run | None:
         """Go on with one run that nobody works on; None when there is none. For ``Recovery``."""
