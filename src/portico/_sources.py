@@ -20,7 +20,7 @@ CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 _SEPARATOR = "__"
 
 # Names that hosting platforms set by themselves; our own spelling wins when both are present.
-_PLAIN_VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url"}
+PLAIN_VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url"}
 
 
 # What Kubernetes tells every container of a namespace that has a service called portico.
@@ -68,7 +68,7 @@ class Sources(NamedTuple):
             raise SettingsError("\n".join(self._unreadable(settings))) from None
         plain = {
             name: value
-            for variable, name in _PLAIN_VARIABLES.items()
+            for variable, name in PLAIN_VARIABLES.items()
             if name in settings.model_fields and (value := self.environment.get(variable))
         }
         return _merge(self.table, plain | over)

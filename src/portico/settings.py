@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from portico._sources import PREFIX, SettingsError, Sources, variable_of
+from portico._sources import PLAIN_VARIABLES, PREFIX, SettingsError, Sources, variable_of
 from portico.resilience.settings import RemoteSettings
 from portico.supervise.settings import SupervisedSettings
 
@@ -266,6 +266,15 @@ def find_app(*, environment: Mapping[str, str] | None = None, folder: Path | Non
 def inherited_environment() -> dict[str, str]:
     """The environment of this process, for one that it starts."""
     return dict(os.environ)
+
+
+def environment_without_settings() -> dict[str, str]:
+    """The same for a process whose settings shall be those of its working folder alone."""
+    return {
+        name: value
+        for name, value in inherited_environment().items()
+        if not name.startswith(PREFIX) and name not in PLAIN_VARIABLES
+    }
 
 
 def _sources(environment: Mapping[str, str] | None, folder: Path | None) -> Sources:

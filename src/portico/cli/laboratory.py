@@ -75,3 +75,24 @@ def tracing_cost(json: JsonOption = None) -> None:
     from portico.lab import tracing_cost as laboratory
 
     laboratory.main(json)
+
+
+@commands.command()
+def workflow(json: JsonOption = None) -> None:
+    """A workflow with three foreign steps: as one transaction, as a saga over two processes, and what its log adds."""
+    from portico.lab import workflow as laboratory
+
+    laboratory.main(json)
+
+
+@commands.command()
+def recovery(
+    json: JsonOption = None,
+    runs: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="So many runs are abandoned.")
+    ] = 10_000,
+) -> None:
+    """Workflow runs whose processes were killed half way, finished by two workers; fails when an effect is wrong."""
+    from portico.lab import recovery as laboratory
+
+    raise typer.Exit(laboratory.main(json, runs=runs))

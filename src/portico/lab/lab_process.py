@@ -8,6 +8,8 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 
@@ -18,9 +20,18 @@ class LabProcess:
     its stdin, with whose end it ends too. RuntimeError when it says nothing.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """It works in ``folder`` with ``environment``, unless these are to be this process's own."""
         self._command = [sys.executable, "-m", module, *arguments]
         self._name = " ".join((module, *arguments))
+        self._folder = folder
+        self._environment = environment
         self.told: Any = None
 
     def __enter__(self) -> Self:
@@ -38,7 +49,12 @@ class LabProcess:
     def start(self) -> None:
         """Start it, again if it was killed, and wait for what it tells of itself."""
         self._child = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self._folder,
+            env=self._environment,
         )
         try:
             self.told = self._answer()
