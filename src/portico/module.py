@@ -120,6 +120,11 @@ def providers(modules: Sequence[Module]) -> dict[str, str]:
 
 def service_of(stub_class: type) -> str:
     """The full name of the service a generated stub class calls."""
+    return paths_of(stub_class)[0].strip("/").partition("/")[0]
+
+
+def paths_of(stub_class: type) -> list[str]:
+    """The path of each rpc that a generated stub class can call. ModuleError for one that is none."""
     paths: list[str] = []
 
     class Recorder:
@@ -129,7 +134,7 @@ def service_of(stub_class: type) -> str:
     stub_class(Recorder())
     if not paths:
         raise ModuleError(f"{stub_class.__qualname__} is not a generated stub: it has no methods")
-    return paths[0].strip("/").partition("/")[0]
+    return paths
 
 
 class _NoServicer:

@@ -29,7 +29,15 @@ _NOWHERE = "postgresql://nobody@localhost/none"  # never connected to
 
 
 def strategies(application: Application, topology: Topology) -> Iterator[str]:
-    """A line for each workflow: one transaction, or a saga, and whose steps leave the process.
+    """A line for each workflow: one transaction, or a saga, and whose steps leave the process."""
+    for placement, _, plan in plans(application, topology):
+        yield f"workflow {plan.workflow.name}: {_told(plan, placement)}"
+
+
+def plans(
+    application: Application, topology: Topology
+) -> Iterator[tuple[Placement, Module, Plan[Any]]]:
+    """Every workflow as its process runs it, with the module that defines it.
 
     What defines workflows is put together, over a database that is never asked.
     """
@@ -39,14 +47,15 @@ def strategies(application: Application, topology: Topology) -> Iterator[str]:
             placement = Placement(topology, process, application.modules)
             for module in placement.here:
                 if module.owns_data:
-                    yield from _of_module(application, placement, module, engine)
+                    for plan in _of_module(application, placement, module, engine):
+                        yield placement, module, plan
     finally:
         engine.close()
 
 
 def _of_module(
     application: Application, placement: Placement, module: Module, engine: Engine
-) -> Iterator[str]:
+) -> Iterator[Plan[Any]]:
     clock, database = SystemClock(), Database(engine, schema=module.name)
     workflows = Workflows(
         module=module.name, database=database, clock=clock, is_local=placement.is_here
@@ -64,8 +73,7 @@ def _of_module(
         provided[module.settings] = application.settings_class()().section(module.name)
     channel = LocalChannel(Registry(), policy=Policy(), caller=module.name)
     assemble_askers(module, channel, provided, of=Workflows)
-    for plan in workflows.plans.values():
-        yield f"workflow {plan.workflow.name}: {_told(plan, placement)}"
+    yield from workflows.plans.values()
 
 
 def _told(plan: Plan[Any], placement: Placement) -> str:

@@ -68,7 +68,7 @@ def reactions_of(instance: object, *, database: Database) -> tuple[Reaction, ...
             database=database,
             in_transaction=in_transaction,
         )
-        for name, (event, in_transaction) in _marked(kind)
+        for name, (event, in_transaction) in marks_of(kind)
     )
     if not found:
         raise ValueError(
@@ -79,9 +79,10 @@ def reactions_of(instance: object, *, database: Database) -> tuple[Reaction, ...
 
 def reacted_to(kind: type) -> tuple[str, ...]:
     """The full names of the events that a class of reactions reacts to, such as ``commerce.orders.v1.OrderPaid``."""
-    return tuple(dict.fromkeys(event.DESCRIPTOR.full_name for _, (event, _) in _marked(kind)))
+    return tuple(dict.fromkeys(event.DESCRIPTOR.full_name for _, (event, _) in marks_of(kind)))
 
 
-def _marked(kind: type) -> list[tuple[str, tuple[type[Message], bool]]]:
+def marks_of(kind: type) -> list[tuple[str, tuple[type[Message], bool]]]:
+    """The names of a class's reactions, each with its event and whether it runs in a transaction."""
     found = ((name, getattr(getattr(kind, name, None), _MARK, None)) for name in sorted(dir(kind)))
     return [(name, mark) for name, mark in found if mark is not None]

@@ -28,6 +28,11 @@ class Plan(Generic[State]):
         self._kind = kind
 
     @property
+    def state_class(self) -> type[State]:
+        """The dataclass of the state."""
+        return self._kind
+
+    @property
     def strategy(self) -> Strategy:
         """Together when no step leaves the process."""
         return "apart" if any(self.is_remote) else "together"
