@@ -1,4 +1,4 @@
-"""The undo of each step of ``place_order``, which no placement of today runs by itself."""
+"""The undo of each step of ``place_order``, one at a time."""
 
 from __future__ import annotations
 
