@@ -44,8 +44,8 @@ class Stage:
     @property
     def transaction(self) -> str:
         """What it runs in; empty for a step that leaves the process."""
-        if self.plan.strategy == "together":
-            return "the one transaction of its workflow"
+        if self.plan.strategy == "together":  # where an undo never runs
+            return "" if self.is_undo else "the one transaction of its workflow"
         return "" if self.is_remote else "the transaction of the workflow's own steps"
 
     def __str__(self) -> str:
@@ -84,10 +84,10 @@ def entries(module: Module, plans: Sequence[Plan[Any]], code: Code) -> Iterator[
 
 
 def stages(module: str, plan: Plan[Any]) -> Iterator[Stage]:
-    """The steps of a workflow, and their undos where it may come to them."""
+    """The steps of a workflow, each with its undo."""
     for place, step in enumerate(plan.steps):
         yield Stage(module, plan, place)
-        if step.undo is not None and plan.strategy == "apart":
+        if step.undo is not None:
             yield Stage(module, plan, place, is_undo=True)
 
 

@@ -135,13 +135,20 @@ class Mentions:
         self, node: ast.Call, function: Function, here: Circumstances
     ) -> Iterator[Mention]:
         if not isinstance(node.func, ast.Attribute):
-            return
-        if node.func.attr == "unit_of_work":
+            yield from (Call(node.lineno, here, name, "") for name in self._asked_by_name(node))
+        elif node.func.attr == "unit_of_work":
             yield Change(node.lineno, here)
         elif node.func.attr == "run":
             home, _, kind = self._types.of(node.func.value, function).rpartition(".")
             if kind == "Workflows" and home.startswith("portico.workflow"):
                 yield Run(node.lineno, here)
+
+    def _asked_by_name(self, node: ast.Call) -> list[str]:
+        """The rpc in ``getattr(stub, "Charge")``."""
+        if not (isinstance(node.func, ast.Name) and node.func.id == "getattr"):
+            return []
+        names = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        return [each for each in names if isinstance(each, str) and each in self._rpcs]
 
     def _named(
         self, node: ast.Attribute | ast.Name, function: Function, here: Circumstances

@@ -71,8 +71,10 @@ class Report:
 
     def _workflows(self) -> Iterator[str]:
         for saga in self.sagas:
-            how = "one transaction becomes a saga" if saga.was_together else "a saga of more calls"
-            yield f"{saga.name}: {how}"
+            before = "one transaction" if saga.was_together else "a saga"
+            own = _count(saga.transactions, "own transaction")
+            calls = _count(sum(saga.after.is_remote), "call")
+            yield f"{saga.name}: {before} becomes a saga of {own} and {calls}"
             steps = [stage for stage in saga.stages if not stage.is_undo]
             width = max(len(stage.step.name) for stage in steps)
             yield from (f"  {stage.step.name:{width}}  {_told(saga, stage)}" for stage in steps)

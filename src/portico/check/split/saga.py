@@ -45,6 +45,14 @@ class Saga:
         return self.before.strategy == "together"
 
     @property
+    def transactions(self) -> int:
+        """How many transactions the steps that stay in the process are: neighbours share one."""
+        remote = self.after.is_remote
+        return sum(
+            not each and (place == 0 or remote[place - 1]) for place, each in enumerate(remote)
+        )
+
+    @property
     def stages(self) -> list[Stage]:
         """Its steps and their undos."""
         return list(stages(self.module, self.after))

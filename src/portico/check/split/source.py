@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _KERNEL = "portico"
+_GENERATED = ("_pb2", "_pb2_grpc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class SourceFile:
 def read(roots: Iterable[str]) -> dict[str, SourceFile]:
     """The files of the Python modules ``roots`` and of all that they import of their own packages, by name.
 
-    They are read, not run. The kernel's own files are not among them.
+    They are read, not run. The kernel's own files are not among them, nor those that were generated.
     """
     found: dict[str, SourceFile] = {}
     pending = list(dict.fromkeys(roots))
@@ -46,6 +47,8 @@ def read(roots: Iterable[str]) -> dict[str, SourceFile]:
 
 
 def _path(name: str) -> Path | None:
+    if name.endswith(_GENERATED):
+        return None
     loaded = sys.modules.get(name)
     place = getattr(loaded, "__file__", None) if loaded else _origin(name)
     return Path(place) if place and place.endswith(".py") else None
