@@ -148,7 +148,29 @@ def test_abandoned_runs_are_finished_and_counted(
     assert told["ended"] == {"DONE": runs}
     assert told["commands_repeated"] > 0
     assert told["violations"] == []
-    assert "0 violations" in capsys.readouterr().out
+    assert "each there, and once" in capsys.readouterr().out
+
+
+def test_an_effect_that_is_wrong_fails_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        "runs": 1,
+        "kills": 1,
+        "abandoned": {"after car": 1},
+        "abandoning_seconds": 1.0,
+        "waited_seconds": 1.0,
+        "seconds": 1.0,
+        "runs_per_second": 1.0,
+        "runs_per_second_at_work": None,
+        "ended": {"DONE": 1},
+        "commands_repeated": 0,
+        "violations": ["1 reservations were made more than once"],
+    }
+    monkeypatch.setattr(recovery, "measure", lambda **_: found)
+
+    assert recovery.main(None, runs=1) == 1
+    assert "1 reservations were made more than once" in capsys.readouterr().out
 
 
 def test_a_worker_that_does_not_start_is_told(site: Site) -> None:
