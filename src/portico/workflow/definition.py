@@ -40,6 +40,9 @@ class Step(Generic[State]):
 class Workflow(Generic[State]):
     """Steps in order. ``version`` grows whenever a change would break a run that is under way.
 
+    The state of a new version still takes what earlier ones have written, as long as the log keeps it:
+    a repeat of their requests is answered with it.
+
     ``subject`` tells from the state what a run is about, say the id of an order, for
     :func:`portico.workflow.under_way` and for whoever looks at the log.
 
