@@ -112,7 +112,7 @@ def _several_moments(calls: Iterable[Sighting]) -> Iterator[Finding]:
         how = "once for each turn of a loop" if call.loop else "after another query of it"
         yield _found(
             [call],
-            f"{_asked(call)} is asked {how}: the answers are of different moments, and each is a hop."
+            f"{_asked(call)} may be asked {how}: the answers are of different moments, and each is a hop."
             " Ask once, for all",
             severity="note",
         )
