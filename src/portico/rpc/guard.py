@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from portico.errors import StatusError
-from portico.rpc.status import from_parts
 
 if TYPE_CHECKING:
     from portico.resilience.breaker import CircuitBreaker, Permit
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 _Code = grpc.StatusCode
 _FAILURES = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.INTERNAL, _Code.UNKNOWN})
 _DOMAIN = "portico"
+_NEARLY = 0.9  # a timer may fire a little early
 
 CIRCUIT_OPEN = "CIRCUIT_OPEN"
 BULKHEAD_FULL = "BULKHEAD_FULL"
@@ -44,8 +44,8 @@ class Guard:
         self._breaker = breaker
         self._slow_seconds = slow_seconds
 
-    def enter(self) -> Passage:
-        """Let a call through; it must be told to the passage how it ended.
+    def enter(self, *, most_seconds: float | None = None) -> Passage:
+        """Let a call through, to which its edge gives ``most_seconds``; the passage must be told how it ended.
 
         RESOURCE_EXHAUSTED with reason BULKHEAD_FULL, UNAVAILABLE with reason CIRCUIT_OPEN: at once, and
         nothing has been sent.
@@ -54,13 +54,13 @@ class Guard:
         if not bulkhead.enter():
             raise self._full()
         if breaker is None:
-            return Passage(bulkhead, None, self._slow_seconds)
+            return Passage(bulkhead, None, self._slow_seconds, most_seconds)
         permit = breaker.admit()
         if permit is None:
             bulkhead.leave()
             self.refused += 1
             raise self._open(breaker)
-        return Passage(bulkhead, permit, self._slow_seconds)
+        return Passage(bulkhead, permit, self._slow_seconds, most_seconds)
 
     def _full(self) -> StatusError:
         most = self._bulkhead.most
@@ -86,12 +86,19 @@ class Guard:
 class Passage:
     """One call that was let through. It ends once, by one of the three methods."""
 
-    __slots__ = ("_bulkhead", "_permit", "_slow_seconds", "_started")
+    __slots__ = ("_bulkhead", "_most_seconds", "_permit", "_slow_seconds", "_started")
 
-    def __init__(self, bulkhead: Bulkhead, permit: Permit | None, slow_seconds: float) -> None:
+    def __init__(
+        self,
+        bulkhead: Bulkhead,
+        permit: Permit | None,
+        slow_seconds: float,
+        most_seconds: float | None,
+    ) -> None:
         self._bulkhead = bulkhead
         self._permit = permit
         self._slow_seconds = slow_seconds
+        self._most_seconds = most_seconds
         self._started = monotonic()
 
     def succeeded(self, *, timed: bool) -> None:
@@ -101,19 +108,25 @@ class Passage:
             self._permit.record(failed=False, slow=timed and self._is_slow())
 
     def failed(self, rpc: Any, *, timed: bool) -> None:
-        """It ended badly: the callee's trouble, the domain's refusal, or a caller who gave up.
+        """It ended badly: the callee's trouble, its refusal, or a caller who gave up.
 
-        Of ``rpc`` only code and trailers are asked for: its headers may still be on their way, in the
-        very thread that tells of its end.
+        A caller has also given up who gave the callee too little time: neither ``slow_seconds`` nor what
+        the edge allows. Else any client could open the circuit for all the others, by its deadlines. And a
+        callee that refuses what is too much for it is well, and serves the rest.
+
+        Of ``rpc`` only the code is asked for: its headers may still be on their way, in the very thread
+        that tells of its end.
         """
         self._bulkhead.leave()
         if self._permit is None:
             return
         code = rpc.code()
-        if code is _Code.CANCELLED:
+        if code is _Code.CANCELLED or (
+            code is _Code.DEADLINE_EXCEEDED and not (timed and self._had_time())
+        ):
             self._permit.release()
         else:
-            self._permit.record(failed=_is_trouble(code, rpc), slow=timed and self._is_slow())
+            self._permit.record(failed=code in _FAILURES, slow=timed and self._is_slow())
 
     def given_up(self) -> None:
         """It was never sent, or nobody waits for it: that says nothing about the callee."""
@@ -124,10 +137,9 @@ class Passage:
     def _is_slow(self) -> bool:
         return monotonic() - self._started > self._slow_seconds
 
-
-def _is_trouble(code: grpc.StatusCode, rpc: Any) -> bool:
-    """Whether the callee is in trouble, rather than its domain saying no."""
-    if code is _Code.RESOURCE_EXHAUSTED:
-        trailers = tuple(rpc.trailing_metadata() or ())
-        return from_parts(code, "", trailing=trailers).reason == OVERLOADED
-    return code in _FAILURES
+    def _had_time(self) -> bool:
+        """Whether a callee that is well would have answered by now."""
+        enough = self._slow_seconds
+        if self._most_seconds is not None:
+            enough = min(enough, self._most_seconds)
+        return monotonic() - self._started > enough * _NEARLY

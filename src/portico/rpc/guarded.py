@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 
 class GuardedChannel(grpc.Channel):
-    """Calls over ``link``; ``guard`` says which guard an rpc's path has. Closing it leaves the link open."""
+    """Calls over ``link``; ``guard`` says which guard an rpc's path has. Closing it leaves the link open.
 
-    def __init__(self, link: Link, guard: Callable[[str], Guard]) -> None:
+    ``most_seconds`` is what the edge allows a unary call.
+    """
+
+    def __init__(
+        self, link: Link, guard: Callable[[str], Guard], *, most_seconds: float | None = None
+    ) -> None:
         self._link = link
         self._guard = guard
+        self._most_seconds = most_seconds
 
     def unary_unary(self, method: str, *more: Any, **options: Any) -> UnaryUnary:
         """The callable for a unary rpc."""
@@ -35,6 +41,7 @@ class GuardedChannel(grpc.Channel):
             self._link,
             self._guard(method),
             lambda channel: channel.unary_unary(method, *more, **options),
+            most_seconds=self._most_seconds,
         )
 
     def unary_stream(self, method: str, *more: Any, **options: Any) -> UnaryStream:

@@ -25,8 +25,16 @@ class _Guarded:
     timed = False
     """Whether the time that a call takes says something about the callee."""
 
-    def __init__(self, link: Link, guard: Guard, make: Callable[[grpc.Channel], Any]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        guard: Guard,
+        make: Callable[[grpc.Channel], Any],
+        *,
+        most_seconds: float | None = None,
+    ) -> None:
         self._guard = guard
+        self._most_seconds = most_seconds
         self._make = make
         link.bind(self)
 
@@ -36,7 +44,7 @@ class _Guarded:
 
     def _call(self, invoke: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """What ``invoke`` returns when the call is over."""
-        passage = self._guard.enter()
+        passage = self._guard.enter(most_seconds=self._most_seconds)
         try:
             found = invoke(*arguments, **named)
         except grpc.RpcError as failure:
@@ -51,7 +59,7 @@ class _Guarded:
     def _begin(self, invoke: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The call that ``invoke`` begins; a call that is not let through tells so itself."""
         try:
-            passage = self._guard.enter()
+            passage = self._guard.enter(most_seconds=self._most_seconds)
         except StatusError as error:
             return LocalRpc(Ended(error=error))
         try:

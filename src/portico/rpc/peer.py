@@ -114,7 +114,7 @@ class Peer:
         ``commands_need_workflow`` and ``tracer`` are as in ``Policy``.
         """
         return RemoteChannel(
-            GuardedChannel(self._link, self._guard_of),
+            GuardedChannel(self._link, self._guard_of, most_seconds=timeout_seconds),
             allowance=Allowance(
                 default_seconds=default_timeout_seconds,
                 most_seconds=timeout_seconds,

@@ -253,9 +253,7 @@ class TestTryingAgain:
 
 
 class TestTheCircuit:
-    @pytest.mark.parametrize(
-        "name", ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "overloaded"]
-    )
+    @pytest.mark.parametrize("name", ["UNAVAILABLE", "INTERNAL", "UNKNOWN"])
     def test_opens_when_the_callee_is_in_trouble(
         self, make: Any, servicer: Servicer, name: str
     ) -> None:
@@ -281,6 +279,43 @@ class TestTheCircuit:
         ten_times(lambda: hello(stub, name))
 
         assert hello(stub) == "you"
+
+    def test_stays_closed_when_the_callee_sheds_what_is_too_much(self, make: Any) -> None:
+        stub = greeter(make())
+        ten_times(lambda: hello(stub, "overloaded"))
+
+        assert hello(stub) == "you"
+
+    def test_stays_closed_for_all_when_one_caller_gives_too_little_time(
+        self, make: Any, servicer: Servicer
+    ) -> None:
+        stub = greeter(make())
+        ten_times(lambda: hello(stub, "wait", timeout=0.05))
+        servicer.go_on.set()
+
+        assert hello(stub) == "you"
+
+    @pytest.mark.parametrize(
+        ("slow_seconds", "edge_seconds"), [(0.05, None), (PATIENCE_SECONDS, 0.05)]
+    )
+    def test_opens_when_the_callee_does_not_answer_in_time(
+        self, make: Any, servicer: Servicer, slow_seconds: float, edge_seconds: float | None
+    ) -> None:
+        stub = greeter(make(slow_seconds=slow_seconds), timeout_seconds=edge_seconds)
+        ten_times(lambda: hello(stub, "wait", timeout=0.05 if edge_seconds is None else None))
+        servicer.go_on.set()
+
+        assert refusal(lambda: hello(stub)).reason == "CIRCUIT_OPEN"
+
+    def test_does_not_mind_a_stream_that_is_read_until_its_time_is_up(
+        self, make: Any, servicer: Servicer
+    ) -> None:
+        stub = greeter(make(slow_seconds=0.01))
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError):
+                list(stub.Repeat(pb.RepeatRequest(name="for ever"), timeout=0.05))
+
+        assert [each.message for each in stub.Repeat(pb.RepeatRequest(name="x"))] == ["x"]
 
     def test_opens_when_calls_are_slow(self, make: Any) -> None:
         stub = greeter(make(slow_seconds=1e-6))
