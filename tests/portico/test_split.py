@@ -173,6 +173,21 @@ def test_a_front_reports_the_services_of_others_healthy_and_a_core_has_no_public
     assert not edge.registry.services
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+def test_what_is_no_message_is_refused_at_the_front_and_opens_no_circuit(
+    edge: Program, stub: Any, *, streams: bool
+) -> None:
+    with grpc.insecure_channel(edge.grpc_address) as channel:
+        hello: Any = channel.unary_unary("/examples.greeter.v1.GreeterService/SayHello")
+        gather: Any = channel.stream_unary("/examples.greeter.v1.GreeterService/Gather")
+        for _ in range(12):
+            with pytest.raises(grpc.RpcError) as failed:
+                gather(iter([b"\xff"])) if streams else hello(b"\xff")
+            assert failed.value.code() is grpc.StatusCode.INTERNAL
+
+    assert stub.SayHello(pb.SayHelloRequest(name="you")).message.startswith("Hello, you!")
+
+
 def test_a_split_without_a_secret_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "split.toml"
     file.write_text(SPLIT)

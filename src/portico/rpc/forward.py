@@ -58,9 +58,26 @@ def _forwarding(endpoint: Endpoint, channel: grpc.Channel) -> Handler:
     }[streams]
     there: Any = open_call(method.path)
     handler: Handler = make(
-        _stream(endpoint, there) if method.server_streaming else _single(endpoint, there.future)
+        _stream(endpoint, there) if method.server_streaming else _single(endpoint, there.future),
+        request_deserializer=_legible(endpoint.handler.request_deserializer),
     )
     return handler
+
+
+def _legible(read: Callable[[bytes], Any] | None) -> Callable[[bytes], bytes] | None:
+    """The bytes as they came, if they are a message; whatever ``read`` raises if not.
+
+    Then grpcio answers here as it would there: there it would look like trouble of that process, and
+    open the circuit to it for everybody.
+    """
+    if read is None:
+        return None
+
+    def check(message: bytes) -> bytes:
+        read(message)
+        return message
+
+    return check
 
 
 def _single(
