@@ -41,6 +41,9 @@ _KEEPALIVE_TIMEOUT_SECONDS = 20
 # calls is itself too much work.
 _UNTOUCHED_SECONDS = 1
 
+# grpcio never finishes a call with a stream of requests one of which was no message, and waits for it.
+_AFTER_GRACE_SECONDS = 1
+
 # Beyond those that run or wait: for health and reflection.
 _SPARE_CALLS = 50
 
@@ -163,7 +166,7 @@ class Server:
         """Report unhealthy, refuse new calls, and let running ones end within ``grace_seconds``."""
         if self._sharing is None:  # else clients would believe it of the others, too
             self._health.leaving()
-        self._server.stop(grace_seconds).wait()
+        self._server.stop(grace_seconds).wait(grace_seconds + _AFTER_GRACE_SECONDS)
         self._shedding.close()
         self._workers.stop()
 

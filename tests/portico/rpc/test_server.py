@@ -50,7 +50,7 @@ class Servicer(stubs.GreeterServiceServicer):
         yield pb.RepeatResponse()
 
     def Gather(self, request_iterator: Any, context: Any) -> pb.GatherResponse:
-        return pb.GatherResponse()
+        return pb.GatherResponse(message=", ".join(each.name for each in request_iterator))
 
     def Chat(self, request_iterator: Any, context: Any) -> Iterator[pb.ChatResponse]:
         yield from ()
@@ -175,6 +175,20 @@ class TestStopping:
 
         assert running.exception() is not None
         assert not servicer.call.is_active()
+
+    def test_does_not_wait_for_calls_that_grpcio_never_finishes(
+        self, server: Server, channel: grpc.Channel
+    ) -> None:
+        gather: Any = channel.stream_unary(f"/{GREETER}/Gather")
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError):
+                gather(iter([b"\xff"]), timeout=PATIENCE_SECONDS)
+
+        stopping = threading.Thread(target=server.stop, args=(0,), daemon=True)
+        stopping.start()
+        stopping.join(PATIENCE_SECONDS)
+
+        assert not stopping.is_alive()
 
     def test_twice_does_nothing_more(self, server: Server) -> None:
         server.stop(0)
