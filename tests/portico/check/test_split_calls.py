@@ -73,6 +73,41 @@ QUERIES = {
                 if request:
                     self._payments.GetPayment(request)  # error: CALL_INSIDE_TRANSACTION; note: after another
     """,
+    "in a unit of work that has a name, or may be none": """
+        def GetOrder(self, request, context):
+            unit = self._database.unit_of_work()
+            with unit:
+                self._payments.GetPayment(request)  # error: CALL_INSIDE_TRANSACTION
+
+        def ListOrders(self, request, context):
+            with self._database.unit_of_work() if request else nullcontext():
+                self._payments.GetPayment(request)  # error: CALL_INSIDE_TRANSACTION
+    """,
+    "in a unit of work that a class or a decorator opens": """
+        def GetOrder(self, request, context):
+            with Locked(self._database):
+                self._payments.GetPayment(request)  # error: CALL_INSIDE_TRANSACTION
+
+        @locked
+        def ListOrders(self, request, context):
+            self._payments.GetPayment(request)  # error: CALL_INSIDE_TRANSACTION
+    """,
+    "by a class that is derived from the one that opens a unit of work": """
+        def GetOrder(self, request, context):
+            template: Template = Detailed(self._database, self._payments)
+            template.run()
+    """,
+    "by a function inside a function": """
+        def GetOrder(self, request, context):
+            def ask():
+                return self._payments.GetPayment(request)  # error: rpc GetOrder
+
+            def silent():
+                return self._catalog.GetProduct(request)
+
+            with self._database.unit_of_work():
+                return ask() or silent()
+    """,
     "while reading": """
         def GetOrder(self, request, context):
             with self._database.reading():
@@ -107,9 +142,49 @@ QUERIES = {
 }
 
 
+OPENERS = """
+class Locked:
+    def __init__(self, database: Database) -> None:
+        self._work = database.unit_of_work()
+
+    def __enter__(self):
+        return self._work.__enter__()
+
+    def __exit__(self, *error):
+        return self._work.__exit__(*error)
+
+
+def locked(method):
+    def inner(self, request, context):
+        with self._database.unit_of_work():
+            return method(self, request, context)
+
+    return inner
+
+
+class Template:
+    def __init__(self, database: Database, payments: PaymentsServiceStub) -> None:
+        self._database = database
+        self._payments = payments
+
+    def run(self) -> None:
+        with self._database.unit_of_work():
+            self.inside()
+
+    def inside(self) -> None:
+        pass
+
+
+class Detailed(Template):
+    def inside(self) -> None:
+        self._payments.GetPayment(1)  # error: rpc GetOrder
+"""
+
+
 @pytest.mark.parametrize("body", QUERIES.values(), ids=QUERIES)
 def test_a_query_is_looked_at(body: str, plant: Plant) -> None:
-    plant(shop(body)).check()
+    more = OPENERS if "Template" in body else OPENERS.partition("class Detailed")[0]
+    plant(shop(body, more=more)).check()
 
 
 COMMANDS = {

@@ -200,6 +200,16 @@ def test_a_step_is_looked_at(steps: str, body: str, plant: Plant) -> None:
     plant(shop(body, steps=steps)).check()
 
 
+def test_a_step_may_be_a_function_inside_the_constructor(plant: Plant) -> None:
+    [(name, text)] = shop("", steps='Step("pay", pay, at=PaymentsServiceStub)').items()
+    defined = """        def pay(state):
+            payments.Charge(state)  # error: without a request_id
+
+"""
+    before = "        self._workflow = workflows.define("
+    plant({name: text.replace(before, defined + before)}).check()
+
+
 def test_a_command_that_may_happen_twice_is_no_step_of_a_saga(plant: Plant) -> None:
     body = """
         def _refresh(self, state):

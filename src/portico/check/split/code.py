@@ -89,6 +89,16 @@ class Code:
         each_in_turn = () if kind is None else self.bases(kind)
         return next((each.methods[name] for each in each_in_turn if name in each.methods), None)
 
+    def methods(self, class_name: str, name: str) -> list[Function]:
+        """The method that answers to ``name``, and those of derived classes that may answer in its place."""
+        first = self.method(class_name, name)
+        derived = (
+            kind.methods[name]
+            for kind in self.classes.values()
+            if name in kind.methods and any(each.name == class_name for each in self.bases(kind))
+        )
+        return list(dict.fromkeys([*([] if first is None else [first]), *derived]))
+
     def running(self, function: Any) -> list[Function]:
         """What a function object runs; empty when its source is not known, several where lambdas share a line."""
         while isinstance(function, partial):

@@ -102,7 +102,7 @@ class Examination:
         """What is called where no way leads to, as far as could be seen: by name, or out of a framework."""
         for function in self._code.everything():
             is_own = function.file.name in self._files[module.name]
-            if is_own and function.outer is None and function not in self._walk.seen:
+            if is_own and function not in self._walk.seen:
                 yield from self._walk.sightings(_stray(function, module))
 
     def _sagas(self, sightings: Sequence[Sighting]) -> Iterator[Saga]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.check.split.code import qualified
+from portico.check.split.opening import Openings, is_entered_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _REPEATED = {"body", "elt", "key", "value"}
-_BY_HAND = (ast.Expr, ast.Assign, ast.AnnAssign)
 _DEFINITIONS = {"Step", "Workflow"}
 
 
@@ -78,15 +78,14 @@ class Mentions:
         self._code = code
         self._types = types
         self._rpcs = rpcs
+        self._openings = Openings(code, types)
         self._known: dict[Function, list[Mention]] = {}
 
     def of(self, function: Function) -> list[Mention]:
-        """In the order of the lines. What nested functions mention is mentioned where they are defined."""
+        """In the order of the lines; what a lambda mentions is mentioned where it stands."""
         if function not in self._known:
-            self._known[function] = []
-            self._known[function] = list(
-                self._in_block(function.statements, function, Circumstances())
-            )
+            here = _within(Circumstances(), self._openings.around(function), function.line)
+            self._known[function] = list(self._in_block(function.statements, function, here))
         return self._known[function]
 
     def _in_block(
@@ -94,10 +93,12 @@ class Mentions:
     ) -> Iterator[Mention]:
         for node in block:
             yield from self._in(node, function, here)
-            if _is_entered_by_hand(node):  # and left somewhere, at the latest at the end
+            if is_entered_by_hand(node):  # and left somewhere, at the latest at the end
                 here = replace(here, transaction=_line(node))
 
     def _in(self, node: ast.AST, function: Function, here: Circumstances) -> Iterator[Mention]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return  # used where it is named
         if isinstance(node, ast.With | ast.AsyncWith):
             yield from self._in_with(node, function, here)
             return
@@ -123,12 +124,8 @@ class Mentions:
     ) -> Iterator[Mention]:
         for item in node.items:
             yield from self._in(item.context_expr, function, here)
-            opened = self._opened(item.context_expr, function)
-            line = item.context_expr.lineno
-            if opened == "unit_of_work":
-                here = replace(here, transaction=here.transaction or line)
-            elif opened == "reading":
-                here = replace(here, reading=here.reading or line)
+            opened = self._openings.of(item.context_expr, function)
+            here = _within(here, opened, item.context_expr.lineno)
         yield from self._in_block(node.body, function, here)
 
     def _in_call(
@@ -157,22 +154,13 @@ class Mentions:
         if path.startswith("/"):
             yield Call(node.lineno, here, path.rpartition("/")[2], path)
             return
-        used = self._types.function(node, function)
-        if used is not None:
-            yield Use(node.lineno, here, used)
+        used = self._types.functions(node, function)
+        if used:
+            yield from (Use(node.lineno, here, each) for each in used)
         elif isinstance(node, ast.Attribute) and node.attr in self._rpcs:
             is_known = self._types.of(node.value, function) or _is_imported(node.value, function)
             if not is_known:
                 yield Call(node.lineno, here, node.attr, "")
-
-    def _opened(self, node: ast.expr, function: Function) -> str:
-        """What a ``with`` on this expression holds open: ``unit_of_work``, ``reading`` or nothing of ours."""
-        if not isinstance(node, ast.Call):
-            return ""
-        if isinstance(node.func, ast.Attribute) and node.func.attr in {"unit_of_work", "reading"}:
-            return node.func.attr
-        used = self._types.function(node.func, function)
-        return "" if used is None else _handed_on(used)
 
     def _is_definition(self, node: ast.Call, function: Function) -> bool:
         home, _, name = self._code.canonical(qualified(node.func, function.file)).rpartition(".")
@@ -185,35 +173,10 @@ class Mentions:
         return self._types.of(node.value, function).startswith("/")
 
 
-def _handed_on(function: Function) -> str:
-    """What a function opens for its caller: it answers it, or is a context manager around it."""
-    is_manager = function.is_decorated_with("contextmanager")
-    for statement in function.statements:
-        for node in ast.walk(statement):
-            is_answer = is_manager or isinstance(node, ast.Return)
-            for name in ("unit_of_work", "reading"):
-                if is_answer and _calls(node, name):
-                    return name
-    return ""
-
-
-def _is_entered_by_hand(node: ast.AST) -> bool:
-    return isinstance(node, _BY_HAND) and any(
-        isinstance(each, ast.Call)
-        and isinstance(each.func, ast.Attribute)
-        and each.func.attr == "enter_context"
-        and any(_calls(argument, "unit_of_work") for argument in each.args)
-        for each in ast.walk(node)
-    )
-
-
-def _calls(node: ast.AST, name: str) -> bool:
-    return any(
-        isinstance(each, ast.Call)
-        and isinstance(each.func, ast.Attribute)
-        and each.func.attr == name
-        for each in ast.walk(node)
-    )
+def _within(here: Circumstances, opened: str, line: int) -> Circumstances:
+    if opened == "unit_of_work":
+        return replace(here, transaction=here.transaction or line)
+    return replace(here, reading=here.reading or line) if opened else here
 
 
 def _names_request(node: ast.AST) -> bool:

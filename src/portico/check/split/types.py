@@ -29,20 +29,22 @@ class Types:
         self._locals: dict[Function, dict[str, str]] = {}
         self._attributes: dict[Class, dict[str, str]] = {}
 
-    def rpc(self, node: ast.Attribute, function: Function) -> str:
-        """The path of the rpc that ``node`` stands for; empty when it is none, or on nothing that is known."""
-        found = self.of(node, function)
-        return found if found.startswith("/") else ""
-
-    def function(self, node: ast.expr, function: Function) -> Function | None:
-        """The function of the code that ``node`` names; a class stands for its constructor."""
+    def functions(self, node: ast.expr, function: Function) -> list[Function]:
+        """The functions of the code that ``node`` may stand for; a class stands for its constructor."""
         if isinstance(node, ast.Attribute):
             owner = self.of(node.value, function)
-            method = self._code.method(owner, node.attr) if owner else None
-            if method is not None:
-                return method
+            methods = self._code.methods(owner, node.attr) if owner else []
+            if methods:
+                return methods
+        place: Function | None = function
+        while isinstance(node, ast.Name) and place is not None:
+            nested = self._code.functions.get(f"{place.name}.{node.id}")
+            if nested is not None:
+                return [nested]
+            place = place.outer
         name = self._code.canonical(qualified(node, function.file))
-        return self._code.functions.get(name) or self._code.method(name, "__init__")
+        found = self._code.functions.get(name) or self._code.method(name, "__init__")
+        return [] if found is None else [found]
 
     def of(self, node: ast.AST | None, function: Function) -> str:
         """The kind of thing; empty when nothing tells."""
@@ -87,8 +89,8 @@ class Types:
         name = self._known(qualified(called, function.file))
         if name:
             return name
-        found = self.function(called, function)
-        return "" if found is None else self._answered(found)
+        found = self.functions(called, function)
+        return self._answered(found[0]) if found else ""
 
     def _answered(self, function: Function) -> str:
         returns = None if isinstance(function.node, ast.Lambda) else function.node.returns
