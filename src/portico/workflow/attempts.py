@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from portico.workflow.desk import Desk
 
 
-def call_out(desk: Desk, name: str, mark: StepMark, action: Callable[[], None]) -> None:
-    """Run a step that leaves the process, within a deadline. Raises ``StepFailed``."""
+def call_out(
+    desk: Desk,
+    name: str,
+    mark: StepMark,
+    action: Callable[[], None],
+    *,
+    prepare: Callable[[], None] | None = None,
+) -> None:
+    """Run a step that leaves the process, within a deadline. Raises ``StepFailed``.
+
+    ``prepare`` comes before each attempt; what it raises says nothing about the step.
+    """
 
     def attempt() -> None:
+        if prepare is not None:
+            prepare()
         above = current()
         until = time.monotonic() + desk.settings.step_timeout_seconds
         deadline = until if above.deadline is None else min(until, above.deadline)
@@ -42,6 +54,8 @@ def repeat(desk: Desk, attempt: Callable[[], None]) -> None:
             attempt()
         except LeaseLost:
             raise
+        except StepFailed as unprepared:
+            raise StepFailed(unprepared.error, maybe=maybe, passing=unprepared.passing) from None
         except Exception as error:  # noqa: BLE001  # whatever a step raises is judged
             outcome, failure = outcome_of(error), error
         else:

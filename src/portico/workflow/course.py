@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from portico.context import StepMark
@@ -69,7 +68,6 @@ class Course(Generic[State]):
             if self._step == len(self.plan.steps):
                 self.standing.commit(lambda: replace(self.run, status=Status.DONE))
             elif self._is_remote:
-                self.standing.renew_lease()
                 self._leave_process()
                 if self._is_remote and self.standing.has_news:
                     self.standing.commit(lambda: self.run)
@@ -109,7 +107,6 @@ class Course(Generic[State]):
                 if not self.standing.has_turned:
                     # From here on nobody must go forward any more.
                     self.standing.commit(lambda: self.run)
-                self.standing.renew_lease()
                 step = self.plan.steps[self._step - 1]
                 self._call_out(f"{step.name}/undo", step.undo)
                 self._moved(self._step - 1)
@@ -140,7 +137,13 @@ class Course(Generic[State]):
 
     def _call_out(self, name: str, action: Callable[[State], None] | None) -> None:
         if action is not None:
-            call_out(self._desk, self._shown(name), self._mark(name), partial(action, self.state))
+            call_out(
+                self._desk,
+                self._shown(name),
+                self._mark(name),
+                lambda: action(self.state),  # writing the run down may have read it anew
+                prepare=self.standing.renew_lease,
+            )
 
     def _do(self, name: str, action: Callable[[State], None] | None) -> None:
         if action is not None:

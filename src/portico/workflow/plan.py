@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import orjson
 
+from portico import errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.workflow.definition import Workflow
+    from portico.workflow.run import Run
 
 State = TypeVar("State")
 Strategy = Literal["together", "apart"]
@@ -62,6 +65,22 @@ class Plan(Generic[State]):
     def decode(self, written: dict[str, Any]) -> State:
         """The state that was written down."""
         return self._kind(**written)
+
+    def answer(self, run: Run) -> State:
+        """The state that ``run`` left, perhaps one of an older version.
+
+        FAILED_PRECONDITION with WORKFLOW_ANSWER_OUTDATED when this version does not take it.
+        """
+        try:
+            return self.decode(run.state)
+        except TypeError as unread:
+            raise errors.failed_precondition(
+                "WORKFLOW_ANSWER_OUTDATED",
+                "this was done before an update, and its answer can no longer be read",
+                workflow=run.name,
+                run_id=run.id,
+                version=run.version,
+            ) from unread
 
     def check(self, state: State) -> None:
         """Raise TypeError for a state that would come back as something else, such as a tuple."""

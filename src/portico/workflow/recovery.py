@@ -14,6 +14,7 @@ from portico.workflow.settings import WorkflowSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from portico.workflow.log import Version
     from portico.workflow.run import Run
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_SECONDS = 60.0
-_MOST_PURGED = 1000
+_MOST_PURGED = 500
+"""In one transaction: the rest is for the next one."""
 
 
 class Recovery:
@@ -99,9 +101,9 @@ class Recovery:
         for each in self._workflows:
             desk = each.desk
             before = desk.clock.now() - timedelta(seconds=self._settings.keep_seconds)
-            with entered(root()), desk.database.unit_of_work() as session:
-                while desk.log.purge(session, before=before, most=_MOST_PURGED) == _MOST_PURGED:
-                    pass
+            while _purged(each, before) == _MOST_PURGED and not self._stopping.is_set():
+                pass
+            with entered(root()), desk.database.reading() as session:
                 found |= desk.log.orphans(session, known=list(each.plans))
         for version, count in found.items() - self._orphans.items():
             _log.error("%d runs of %s version %d wait for a process that knows it", count, *version)
@@ -146,6 +148,12 @@ class Recovery:
                 return
             self._kept_house_at = now
         self.keep_house()
+
+
+def _purged(workflows: Workflows, before: datetime) -> int:
+    desk = workflows.desk
+    with entered(root()), desk.database.unit_of_work() as session:
+        return desk.log.purge(session, before=before, most=_MOST_PURGED)
 
 
 def _has_log(workflows: Workflows) -> bool:

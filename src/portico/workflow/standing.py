@@ -39,6 +39,7 @@ class Standing(Generic[State]):
         self._desk = desk
         self._owner = run.owner
         self._logged = run  # as it was last written, with the state as JSON
+        self._is_in_log = bool(run.attempts)
         self._written = plan.encode(state)
         self._written_at = time.monotonic()
 
@@ -89,6 +90,8 @@ class Standing(Generic[State]):
 
     def renew_lease(self) -> None:
         """See to it that nobody else takes the run during the next attempt of a step."""
+        if not self._is_in_log:
+            return
         if time.monotonic() - self._written_at > self._desk.settings.lease_seconds / 3:
             self.commit(lambda: self.run)
 
@@ -136,6 +139,7 @@ class Standing(Generic[State]):
 
     def _is_written(self, run: Run, state: str) -> None:
         self.run = self._logged = run
+        self._is_in_log = True
         self._written = state
         self._written_at = time.monotonic()
 

@@ -115,6 +115,41 @@ def test_a_slow_run_keeps_its_lease(make_shop: MakeShop, order: str) -> None:
     assert log_writes(shop, order) == 3  # once more, before the money
 
 
+def test_a_run_keeps_its_lease_from_attempt_to_attempt(make_shop: MakeShop, order: str) -> None:
+    shop = make_shop(settings=replace(SETTINGS, lease_seconds=0.06))
+
+    def slow(_: Callable[[], object]) -> None:
+        time.sleep(0.03)
+        down(_)
+
+    shop.depot.faults = [slow, slow]
+    shop.buy(order)
+
+    assert log_writes(shop, order) == 4  # once more before the second attempt, and before the third
+
+
+def test_an_attempt_that_may_have_arrived_counts_though_the_lease_could_not_be_kept(
+    make_shop: MakeShop, order: str
+) -> None:
+    shop = make_shop(settings=replace(SETTINGS, lease_seconds=0.06))
+
+    def slowly_lost(work: Callable[[], object]) -> None:
+        time.sleep(0.03)
+        with shop.database.unit_of_work() as session:
+            session.exec_driver_sql("ALTER TABLE shop.workflow_runs RENAME COLUMN state TO gone")
+        lost(work)
+
+    shop.depot.faults = [slowly_lost]
+    try:
+        assert fails(shop, order).reason == "WORKFLOW_RUNNING"
+    finally:
+        with shop.database.unit_of_work() as session:
+            session.exec_driver_sql("ALTER TABLE shop.workflow_runs RENAME COLUMN gone TO state")
+
+    shop.recover()
+    assert violations(shop, order) == []
+
+
 def test_commands_are_named_after_the_run_and_the_step(shop: Shop, order: str) -> None:
     shop.buy(order)
 
@@ -519,6 +554,28 @@ def test_a_neighbour_of_the_tests_sees_a_transaction(shop: Shop) -> None:
     neighbour: Neighbour = shop.depot
     with pytest.raises(AssertionError, match="transaction"), shop.database.unit_of_work():
         neighbour.do("thing", "r")
+
+
+@dataclass
+class Bought:
+    """What the state of ``shop.buy`` has become, without a thought for what is in the log."""
+
+    order: str
+    parcels: list[str]
+
+
+def test_an_answer_that_a_new_version_cannot_read_is_told(shop: Shop, order: str) -> None:
+    shop.buy(order)
+    newer = shop.process()
+    steps = [Step[Bought]("goods", lambda _: None, at=DepotStub)]
+    workflow = newer.define(Workflow("shop.buy", 2, steps), state=Bought)
+
+    with pytest.raises(StatusError) as failure:
+        newer.run(workflow, Bought(order, []), key=order)
+
+    assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert failure.value.reason == "WORKFLOW_ANSWER_OUTDATED"
+    assert failure.value.metadata["version"] == "1"
 
 
 def test_a_defined_workflow_is_named_once(shop: Shop) -> None:
