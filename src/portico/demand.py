@@ -13,7 +13,10 @@ class TooManyConnectionsError(RuntimeError):
 
 
 class Demand(NamedTuple):
-    """The connections that one kind of process may open: so many workers in so many replicas, each with a pool."""
+    """The connections that one kind of process may open: so many workers in so many replicas.
+
+    Each of them has a pool, and one more to hear of other processes' events.
+    """
 
     process: str
     workers: int
@@ -23,12 +26,12 @@ class Demand(NamedTuple):
     @property
     def connections(self) -> int:
         """All of them together."""
-        return self.workers * self.replicas * self.pool_size
+        return self.workers * self.replicas * (self.pool_size + 1)
 
     def __str__(self) -> str:
         return (
             f"{self.process}: {self.workers} workers x {self.replicas} replicas"
-            f" x {self.pool_size} connections = {self.connections}"
+            f" x ({self.pool_size} + 1) connections = {self.connections}"
         )
 
 

@@ -12,7 +12,7 @@ from portico.data import Database, EmbeddedPostgres, Engine, migrations
 from portico.data.engine import driver_url
 from portico.demand import Demand, refuse_excess
 from portico.errors import StatusError
-from portico.events import Doorbell, Events, Relay, reactions_of
+from portico.events import Doorbell, Events, Intercom, Relay, reactions_of
 from portico.settings import SettingsError
 from portico.telemetry import logs
 from portico.workflow import Recovery, Workflows
@@ -119,6 +119,7 @@ class Storage:
             if self._tracer is not None:
                 self._engine.trace()
             self._databases = {name: Database(self._engine, schema=name) for name in names}
+            self._doorbell.intercom = Intercom(self._engine, bell=self._doorbell, schemas=names)
             refuse_excess(self._demands, self._most_connections(), database=_shown(url))
             self._stack = stack.pop_all()
 

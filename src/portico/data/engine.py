@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
@@ -17,7 +18,6 @@ from portico.data.session import Session
 from portico.data.statement_spans import attach
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy import Connection
     from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
@@ -52,6 +52,18 @@ class Engine:
         self._pool_timeout_seconds = pool_timeout_seconds
         self._statement_timeout_ms = int(statement_timeout_seconds * 1000)
         self._free = threading.BoundedSemaphore(pool_size)
+        self._connect_args: dict[str, Any] = {
+            "application_name": application_name,
+            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            "options": _options(
+                statement_timeout=self._statement_timeout_ms,
+                lock_timeout=int(lock_timeout_seconds * 1000),
+                idle_in_transaction_session_timeout=int(idle_in_transaction_seconds * 1000),
+                default_transaction_read_only="on",
+                search_path="",
+                timezone="UTC",
+            ),
+        }
         self._sqlalchemy = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -61,18 +73,7 @@ class Engine:
             max_overflow=0,
             pool_use_lifo=True,  # what is not needed at the moment stays idle
             pool_reset_on_return=None,  # transactions are ended here, not by the pool
-            connect_args={
-                "application_name": application_name,
-                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-                "options": _options(
-                    statement_timeout=self._statement_timeout_ms,
-                    lock_timeout=int(lock_timeout_seconds * 1000),
-                    idle_in_transaction_session_timeout=int(idle_in_transaction_seconds * 1000),
-                    default_transaction_read_only="on",
-                    search_path="",
-                    timezone="UTC",
-                ),
-            },
+            connect_args=self._connect_args,
         )
         event.listen(self._sqlalchemy, "connect", self._on_connect)
         event.listen(self._sqlalchemy, "checkout", _refuse_dead)
@@ -108,6 +109,16 @@ class Engine:
             if known is not None:
                 raise known from error
             raise
+
+    def open_outside(self) -> psycopg.Connection:
+        """A new connection outside of the pool, for one who listens all the time; to be closed by the caller.
+
+        Raises psycopg's OperationalError when it cannot be opened.
+        """
+        address = self._sqlalchemy.url.set(drivername="postgresql")
+        return psycopg.connect(
+            address.render_as_string(hide_password=False), autocommit=True, **self._connect_args
+        )
 
     def put_back(self, connection: Connection) -> None:
         """Return a connection to the pool; one in an unknown state is closed instead."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from portico.events.doorbell import Doorbell
 from portico.events.elsewhere import Elsewhere
+from portico.events.intercom import Intercom
 from portico.events.neighbour import Neighbour
 from portico.events.publisher import Events
 from portico.events.reactions import Reaction, reacted_to, reactions_of, reacts_to
@@ -21,6 +22,7 @@ __all__ = [
     "Elsewhere",
     "Events",
     "EventsServicer",
+    "Intercom",
     "Neighbour",
     "Reaction",
     "Relay",

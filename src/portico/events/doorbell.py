@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from portico.events.following import Following
+
+if TYPE_CHECKING:
+    from portico.events.intercom import Intercom
 
 
 class Bell:
@@ -36,3 +40,11 @@ class Doorbell(Bell):
         """Silent, and nobody is followed."""
         super().__init__()
         self.following = Following()
+        self.intercom: Intercom | None = None
+        """To the relays of other processes; the relay of this one starts and stops it."""
+
+    def announce(self, schema: str) -> None:
+        """Ring here, and wherever else a relay may be at work: events of ``schema`` were published here."""
+        self.ring(schema)
+        if self.intercom is not None:
+            self.intercom.tell(schema)

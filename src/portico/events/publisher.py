@@ -63,7 +63,7 @@ class Events:
         return str(event_id)
 
     def _ring(self) -> None:
-        self._doorbell.ring(self._outbox.schema)
+        self._doorbell.announce(self._outbox.schema)
 
 
 def _headers(call: Call) -> dict[str, Any]:

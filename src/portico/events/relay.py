@@ -62,6 +62,7 @@ class Relay:
         """
         self._databases = {database.schema: database for database in outboxes}
         self._clock = clock
+        self._doorbell = doorbell
         self._following = doorbell.following
         self._elsewhere = elsewhere or Elsewhere()
         self._following.ask = self._elsewhere.ask
@@ -120,9 +121,13 @@ class Relay:
         """Deliver in threads of its own, from now until :meth:`stop`."""
         for lane in self._lanes:
             lane.start()
+        if self._doorbell.intercom is not None:
+            self._doorbell.intercom.start()
 
     def stop(self) -> None:
         """Finish the reactions that run and stop; what is left stays in the outboxes."""
+        if self._doorbell.intercom is not None:
+            self._doorbell.intercom.stop()
         for lane in self._lanes:
             lane.ask_to_stop()
         for lane in self._lanes:

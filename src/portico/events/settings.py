@@ -10,7 +10,7 @@ class RelaySettings:
     """How a relay works; the defaults suit a server."""
 
     poll_seconds: float = 1.0
-    """How often it looks by itself: for retries that are due, and for what other processes published."""
+    """How often it looks by itself: for retries that are due, and for what nobody told it of."""
     batch_seconds: float = 1.0
     """After so long a batch ends with the event at hand; the rest of it is for anyone to take."""
     aggregates_per_batch: int = 100
