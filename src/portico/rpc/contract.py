@@ -67,7 +67,7 @@ def descriptor_of(message_class: type[Message]) -> Descriptor:
 
 def describe(path: str, handler: Handler) -> Method:
     """The facts of the rpc at ``path``: from its descriptor, else from what the handler says."""
-    found = _descriptor(path)
+    found = descriptor_at(path)
     if found is None:
         streams = handler.request_streaming, handler.response_streaming
         return Method(path, _package(path), None, None, *streams)
@@ -89,7 +89,7 @@ def describe(path: str, handler: Handler) -> Method:
 
 def is_query(path: str) -> bool:
     """Whether the contract says that the rpc at ``path`` changes nothing."""
-    found = _descriptor(path)
+    found = descriptor_at(path)
     return found is not None and _is_query(found.GetOptions())
 
 
@@ -115,7 +115,8 @@ def _is_described(service: str) -> bool:
     return True
 
 
-def _descriptor(path: str) -> MethodDescriptor | None:
+def descriptor_at(path: str) -> MethodDescriptor | None:
+    """The descriptor of the rpc at ``path``; None where its contract is not known here."""
     try:
         return descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
     except KeyError:

@@ -31,7 +31,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from commerce.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from commerce.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub

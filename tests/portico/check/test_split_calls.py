@@ -231,6 +231,7 @@ DISGUISES = {
     "a star": "print(*self._payments.Charge(request))",
     "an f-string": 'print(f"{self._payments.Charge(request)}")',
     "a module's function": "charge(self._payments)",
+    "a port": "Desk(self._payments).tell()",
     "a class of its own": "Till(self._payments).pay()",
 }
 FUNCTIONS = """
@@ -243,20 +244,28 @@ class Till:
         self._charge = stub.Charge
 
     def pay(self) -> None:
-        self._charge(1){mark_of_class}
+        self._charge(1){mark}
+
+
+class Charging(Protocol):
+    def Charge(self, request: Any) -> Any: ...
+
+
+class Desk:
+    def __init__(self, charging: Charging) -> None:
+        self._charging = charging
+
+    def tell(self) -> None:
+        self._charging.Charge(1){mark}
 """
 
 
 @pytest.mark.parametrize("call", DISGUISES.values(), ids=DISGUISES)
 def test_a_command_is_known_in_every_disguise(call: str, plant: Plant) -> None:
     mark = "  # error: COMMAND_OUTSIDE_WORKFLOW"
-    in_function, in_class = "charge(" in call, "Till(" in call
-    more = FUNCTIONS.format(
-        mark=mark,  # where nobody calls it, that is told
-        mark_of_class=mark,
-    )
-    here = "" if in_function or in_class else mark
-    plant(shop(f"def PlaceOrder(self, request, context):\n    {call}{here}\n", more=more)).check()
+    is_elsewhere = any(name in call for name in ("charge(", "Till(", "Desk("))
+    body = f"def PlaceOrder(self, request, context):\n    {call}{'' if is_elsewhere else mark}\n"
+    plant(shop(body, more=FUNCTIONS.format(mark=mark))).check()
 
 
 def test_what_only_bears_the_name_of_an_rpc_is_none(plant: Plant) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from emporium.app import application
 from portico.check.split import report
+from portico.check.split.move import Move
 from portico.cli import main
 from portico.topology import TopologyError
 
@@ -148,3 +149,29 @@ def test_a_move_that_cannot_be_is_told_in_a_sentence(run: Run) -> None:
 
     with pytest.raises(TopologyError, match="is in the process app already"):
         report(application, "users", to="app")
+
+
+def test_a_process_that_is_left_empty_is_gone_unless_clients_come_there() -> None:
+    apart = application.topology(Path("payments-apart"))
+    home = Move.of("payments", to="shop", topology=apart, modules=application.modules)
+    assert list(home.after.processes) == ["shop"]
+    assert home.united == [("orders", "payments")]
+    assert home.parted == []
+
+    split = application.topology(Path("apart"))
+    edge = Move.of("orders", to="edge", topology=split, modules=application.modules)
+    assert "orders" not in edge.after.processes
+    assert edge.after.process_of("orders").name == "edge"
+    assert (edge.parted, edge.united) == ([], [])  # alone before, and alone there
+
+
+def test_modules_stay_in_the_order_in_which_they_start() -> None:
+    monolith = application.topology(None)
+    move = Move.of("catalog", topology=monolith, modules=application.modules)
+
+    [order] = [process.modules for process in monolith.processes.values()]
+    assert move.after.process_of("orders").modules == tuple(
+        name for name in order if name != "catalog"
+    )
+    assert move.after.process_of("catalog").modules == ("catalog",)
+    assert move.after.process_of("orders").front

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from portico.rpc.contract import is_kernels, is_query
+from portico.rpc.contract import descriptor_at, is_kernels, is_query
 from portico.rpc.idempotency import takes_key
 
 Severity = Literal["error", "note"]
@@ -33,21 +32,15 @@ def is_command(path: str) -> bool:
 
 def is_idempotent(path: str) -> bool:
     """Whether the contract promises that a repeat of the rpc does nothing more."""
-    try:
-        found = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
-    except KeyError:
-        return False
-    level = found.GetOptions().idempotency_level
+    found = descriptor_at(path)
+    level = None if found is None else found.GetOptions().idempotency_level
     return level in {MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS}
 
 
 def takes_request_id(path: str) -> bool:
     """Whether the request of the rpc has a ``request_id``."""
-    try:
-        found = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
-    except KeyError:
-        return False
-    return takes_key(found.input_type)
+    found = descriptor_at(path)
+    return found is not None and takes_key(found.input_type)
 
 
 def rpc_name(path: str) -> str:

@@ -155,12 +155,18 @@ class Mentions:
             yield Call(node.lineno, here, path.rpartition("/")[2], path)
             return
         used = self._types.functions(node, function)
-        if used:
-            yield from (Use(node.lineno, here, each) for each in used)
-        elif isinstance(node, ast.Attribute) and node.attr in self._rpcs:
-            is_known = self._types.of(node.value, function) or _is_imported(node.value, function)
+        yield from (Use(node.lineno, here, each) for each in used)
+        if isinstance(node, ast.Attribute) and node.attr in self._rpcs:
+            kind = self._types.of(node.value, function)
+            is_known = (kind or _is_imported(node.value, function)) and not self._is_port(kind)
             if not is_known:
                 yield Call(node.lineno, here, node.attr, "")
+
+    def _is_port(self, class_name: str) -> bool:
+        """Whether the class only says what it takes, so that a stub may stand for it."""
+        kind = self._code.classes.get(class_name)
+        bases = [] if kind is None else kind.node.bases
+        return any("Protocol" in ast.unparse(base) for base in bases)
 
     def _is_definition(self, node: ast.Call, function: Function) -> bool:
         home, _, name = self._code.canonical(qualified(node.func, function.file)).rpartition(".")

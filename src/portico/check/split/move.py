@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from portico.module import providers
+from portico.module import providers, start_order
 from portico.topology import Process, Topology, TopologyError
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class Move:
             raise TopologyError(
                 f"module {module} is in the process {target} already: name another one with --to"
             )
-        order = [name for each in modules for name in [each.name] if name in running]
+        enabled = start_order(modules, disabled=topology.disabled)
         return Move(
             module=module,
             source=source,
             target=target,
             before=topology,
-            after=_moved(topology, module, target, order),
-            modules=[each for each in modules if each.name in running],
+            after=_moved(topology, module, target, [each.name for each in enabled]),
+            modules=enabled,
         )
 
     @property
