@@ -39,6 +39,7 @@ _EVERY_OTHER = "*"
 _ARROW = "->"
 _NAME = r"^[a-z][a-z0-9-]{0,39}$"
 _ADDRESS = r"^$|^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
+_MOST_PORT = 65535
 
 
 class TopologyError(Exception):
@@ -157,7 +158,7 @@ def _read(path: Path) -> _File:
             return _File.model_validate(tomllib.load(file))
     except OSError as failure:
         raise TopologyError(f"topology {path}: {failure.strerror}") from failure
-    except tomllib.TOMLDecodeError as failure:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise TopologyError(f"topology {path} is not TOML: {failure}") from failure
     except ValidationError as failure:
         raise TopologyError(
@@ -172,7 +173,11 @@ def _resolved(file: _File, path: Path, modules: Sequence[Module]) -> Topology:
     known = [module.name for module in modules]
     disabled = _disabled(file, known)
     enabled = [module for module in modules if module.name not in disabled]
-    wrong = [*_strangers(file, known), *_misplaced(file, [module.name for module in enabled])]
+    wrong = [
+        *_strangers(file, known),
+        *_misplaced(file, [module.name for module in enabled]),
+        *_confused(file),
+    ]
     if wrong:
         raise TopologyError("\n".join(f"topology {path}: {line}" for line in wrong))
     try:
@@ -278,6 +283,20 @@ def _misplaced(file: _File, enabled: Sequence[str]) -> Iterator[str]:
             yield f"processes.{process}: has no modules and is no front"
     if several and not any(table.front for table in file.processes.values()):
         yield "no process is a front: no client could reach the application"
+
+
+def _confused(file: _File) -> Iterator[str]:
+    """Addresses and edges of which nobody could say whose they are."""
+    places = Counter(table.address for table in file.processes.values() if table.address)
+    for process, table in file.processes.items():
+        if table.address and int(table.address.rpartition(":")[2]) > _MOST_PORT:
+            yield f"processes.{process}.address: there is no port above {_MOST_PORT}"
+        if places[table.address] > 1:
+            yield f"processes.{process}.address: {table.address} is given to {places[table.address]} processes"
+    arrows = Counter(map(_ends, file.edges))
+    for (caller, callee), count in arrows.items():
+        if count > 1:
+            yield f'edges."{caller} {_ARROW} {callee}": is there {count} times'
 
 
 def _holders(file: _File, name: str) -> Iterable[str]:
