@@ -89,12 +89,13 @@ def workers_of(
     for replica in range(1, process.replicas + 1):
         hop = premises.hop(process, replica) if is_called else None
         at = {} if hop is None else _variables(hop_port=hop.port)
+        its_version = version if hop is None else _digest({"version": version, "port": hop.port})
         for worker in range(1, process.workers + 1):
             number = (replica - 1) * process.workers + worker
             yield ChildSpec(
                 name=process.name if number == 1 else f"{process.name}/{number}",
                 command=tuple(command),
-                version=version,
+                version=its_version,
                 environment={**own, **at},
                 descriptors=(http.descriptor,),
                 ports=tuple(held.port for held in (grpc, hop) if held is not None),

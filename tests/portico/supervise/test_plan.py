@@ -134,6 +134,17 @@ def test_more_workers_do_not_replace_those_that_are_there(premises: Premises) ->
     assert after.keys() - before.keys() == {"core/2"}
 
 
+def test_a_name_that_goes_over_to_another_replica_is_another_version(premises: Premises) -> None:
+    """Else, with fewer workers, the one that stays would be at the place of a replica that has one already."""
+    many = Process(name="core", modules=("greeter",), replicas=2, workers=2)
+    few = Process(name="core", modules=("greeter",), replicas=2)
+    before, after = (_specs(premises, _topology(each, _FRONT)) for each in (many, few))
+
+    assert before["core"].version == after["core"].version
+    assert before["core/2"].ports != after["core/2"].ports
+    assert before["core/2"].version != after["core/2"].version
+
+
 def test_another_generation_replaces_everything(premises: Premises) -> None:
     first = _versions(premises, _topology(_CORE, _FRONT))
     second = _versions(premises, _topology(_CORE, _FRONT), generation=1)
