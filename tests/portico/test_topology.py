@@ -144,17 +144,6 @@ def test_an_edge_has_terms_and_others_the_defaults(load: Any) -> None:
         ('[processes.a]\nmodules = ["*"]\n[edges."orders -> x"]\ntimeout_ms = 1\n', "no module x"),
         ('[processes.a]\nmodules = ["*"]\nworkers = 0', "processes.a.workers"),
         ('[processes.a]\nmodules = ["*"]\naddress = "no port"', "processes.a.address"),
-        ('[processes.a]\nmodules = ["*"]\naddress = "a:65536"', "no port above 65535"),
-        (
-            '[processes.a]\nmodules = ["*"]\nfront = true\naddress = "a:1"\n'
-            '[processes.b]\nmodules = ["orders"]\naddress = "a:1"\n',
-            "processes.b.address: a:1 is given to 2 processes",
-        ),
-        (
-            '[processes.a]\nmodules = ["*"]\n[edges]\n'
-            '"orders->catalog" = { timeout_ms = 1 }\n"orders -> catalog" = { timeout_ms = 2 }\n',
-            'edges."orders -> catalog": is there 2 times',
-        ),
         ('[processes."A b"]\nmodules = ["*"]', "processes.A b"),
         ('enabled_modules = ["nobody"]\n[processes.a]\nmodules = ["*"]', "no module nobody"),
     ],
@@ -165,14 +154,6 @@ def test_what_is_wrong_with_a_file_is_told(load: Any, text: str, complaint: str)
 
     assert complaint in str(refused.value)
     assert "topology.toml" in str(refused.value)
-
-
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "topology.toml"
-    file.write_bytes(b"\xff\xfe")
-
-    with pytest.raises(TopologyError, match="is not TOML"):
-        Topology.load(file, [])
 
 
 def test_a_file_that_is_not_there_is_told() -> None:
