@@ -2,8 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from examples.greeter.v1 import greeter_pb2_grpc as greeter
+from pydantic import BaseModel, ConfigDict, SecretStr
+
 from emporium.app import application
+from portico import Application, Module
 from portico.check.workflows import strategies
+from portico.topology import Topology
+from portico.workflow import Step, Workflow, Workflows
 
 
 def of(topology: str | None) -> dict[str, str]:
@@ -31,3 +37,33 @@ def test_where_everything_is_apart_it_is_told_which_modules_take_part() -> None:
 
     assert told["orders.place_order"].endswith("network: catalog, inventory, payments")
     assert told["auth.sign_up"].endswith("network: users")
+
+
+class Demanding(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    key: SecretStr
+    limit: int = 3
+
+
+class Greeter(greeter.GreeterServiceServicer):
+    def __init__(self, *, workflows: Workflows, settings: Demanding) -> None:
+        step: Step[dict[str, int]] = Step("all", self._greet)
+        workflows.define(Workflow(f"greet.{settings.limit}", 1, [step]), state=dict)
+
+    def _greet(self, state: dict[str, int]) -> None:
+        pass
+
+
+def test_nobody_needs_a_secret_to_be_told() -> None:
+    module = Module(
+        name="greet",
+        provides={greeter.add_GreeterServiceServicer_to_server: Greeter},
+        settings=Demanding,
+        owns_data=True,
+    )
+    demanding = Application(name="demanding", modules=[module])
+
+    told = list(strategies(demanding, Topology.monolith([module])))
+
+    assert told == ["workflow greet.3: together, one transaction"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from portico.assembly import assemble_askers
 from portico.clock import Clock, SystemClock
 from portico.data import Database, Engine
@@ -19,6 +21,8 @@ from portico.workflow import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pydantic import BaseModel
 
     from portico.app import Application
     from portico.module import Module
@@ -70,10 +74,18 @@ def _of_module(
         Workflows: workflows,
     }
     if module.settings is not None:
-        provided[module.settings] = application.settings_class()().section(module.name)
+        provided[module.settings] = _settings(application, module.name, module.settings)
     channel = LocalChannel(Registry(), policy=Policy(), caller=module.name)
     assemble_askers(module, channel, provided, of=Workflows)
     yield from workflows.plans.values()
+
+
+def _settings(application: Application, module: str, section: type[BaseModel]) -> BaseModel:
+    """What the module would be given; the defaults alone, where there are settings without one."""
+    try:
+        return application.settings_class()().section(module)
+    except ValidationError:
+        return section.model_construct()
 
 
 def _told(plan: Plan[Any], placement: Placement) -> str:
