@@ -87,10 +87,12 @@ class Keeper:
 
     async def _keep(self, child: Child, began: float) -> None:
         failures = 0
+        ended: Child | None = child
         while True:
-            code = await child.end()
-            self.child = None
-            self._on_end(self)
+            why = "it could not be started" if ended is None else reason(await ended.end())
+            if ended is not None:
+                self.child = None
+                self._on_end(self)
             if self._leaving:
                 return
             failures = 1 if monotonic() - began >= self._steady_seconds else failures + 1
@@ -98,16 +100,21 @@ class Keeper:
             _log.error(
                 "a process ended by itself and is started again",
                 process=self.spec.name,
-                why=reason(code),
+                why=why,
                 in_seconds=delay,
             )
             await asyncio.sleep(delay)
             began = monotonic()
-            child = await self._again()
+            ended = await self._again()
 
-    async def _again(self) -> Child:
+    async def _again(self) -> Child | None:
+        """The child, which is ready or has ended; None when the machine has no room for another process."""
         began = monotonic()
-        child = self.child = Child(self.spec, output=self._output)
+        try:
+            child = self.child = Child(self.spec, output=self._output)
+        except OSError:
+            _log.exception("a process could not be started", process=self.spec.name)
+            return None
         if await child.is_ready():
             self._welcome(child, began)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -105,6 +106,30 @@ def test_a_child_that_crashes_each_time_is_started_later_and_later(
     told = capfd.readouterr().err
     assert '"in_seconds":0.01' in told
     assert told.count('"in_seconds":0.02') >= 2
+
+
+def test_a_child_for_which_there_was_no_room_is_started_when_there_is(
+    heard: Heard, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    def heard_of() -> bool:
+        told.append(capfd.readouterr().err)
+        return "could not be started" in "".join(told)
+
+    async def play(supervisor: Supervisor) -> None:
+        await supervisor.start([standin("a")])
+        before = supervisor.pids()["a"]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # there are no descriptors left
+        try:
+            os.kill(before, signal.SIGKILL)
+            await _until(heard_of)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await _until(lambda: supervisor.pids().get("a", before) != before)
+
+    _run(heard, play)
 
 
 def test_a_child_that_does_not_end_is_killed(heard: Heard) -> None:
