@@ -37,6 +37,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         "migrate",
         "migration",
         "check",
+        "check split",
         "settings",
         "routes",
         "lab hop",

@@ -30,6 +30,9 @@ CREATING = ("Create", "Register", "Place", "Charge", "Refund", "Adjust")
 
 _HTTP_CREATED = 201
 
+# The kernel's own services are for processes and for whoever looks after them: REST has none of them.
+_KERNEL = "portico.v1"
+
 _REASON = re.compile(r"^ *- ([A-Z][A-Z0-9_]+)(?: \(([a-z0-9_.]+)\))?:", re.MULTILINE)
 
 
@@ -98,9 +101,8 @@ def _methods_without_rules(elements: Sequence[Element]) -> Iterator[str]:
             yield element.finding("does not say who may call it")
         if (rules.access == options_pb2.ROLES) != bool(rules.roles):
             yield element.finding("has access ROLES without roles, or the other way round")
-        if (rules.access == options_pb2.INTERNAL) == method.options.HasExtension(
-            annotations_pb2.http
-        ):
+        is_inside = rules.access == options_pb2.INTERNAL or element.package == _KERNEL
+        if is_inside == method.options.HasExtension(annotations_pb2.http):
             yield element.finding("has to be either internal or bound to HTTP")
         if "Errors:" not in element.comment:
             yield element.finding("does not list its errors")

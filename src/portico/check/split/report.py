@@ -72,9 +72,10 @@ class Report:
     def _workflows(self) -> Iterator[str]:
         for saga in self.sagas:
             before = "one transaction" if saga.was_together else "a saga"
-            own = _count(saga.transactions, "own transaction")
-            calls = _count(sum(saga.after.is_remote), "call")
-            yield f"{saga.name}: {before} becomes a saga of {own} and {calls}"
+            parts = [_count(sum(saga.after.is_remote), "call")]
+            if saga.transactions:
+                parts.insert(0, _count(saga.transactions, "own transaction"))
+            yield f"{saga.name}: {before} becomes a saga of {' and '.join(parts)}"
             steps = [stage for stage in saga.stages if not stage.is_undo]
             width = max(len(stage.step.name) for stage in steps)
             yield from (f"  {stage.step.name:{width}}  {_told(saga, stage)}" for stage in steps)
@@ -109,8 +110,11 @@ def _told(saga: Saga, stage: Stage) -> str:
         *(["no way back after it"] if step.pivot else []),
         *([f"undo {_name(step.undo)}"] if step.undo is not None else []),
     ]
-    if not traits:
-        traits = ["forward only" if saga.after.is_past_pivot(stage.place) else "no undo"]
+    if saga.after.is_past_pivot(stage.place):
+        traits.append("forward only")
+    elif not traits:
+        is_last = stage.place == len(saga.after.steps) - 1
+        traits.append("the last one" if is_last else "no undo")
     return ", ".join([place, *traits])
 
 
