@@ -14,7 +14,7 @@ from portico.channels import Channels
 from portico.clock import Clock, SystemClock
 from portico.front import Front
 from portico.ids import Ids
-from portico.placement import Placement
+from portico.placement import KERNEL, Placement
 from portico.rpc.contract import described
 from portico.rpc.disabled import add_disabled
 from portico.rpc.policy import Policy
@@ -238,6 +238,7 @@ class Program:
         self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
     ) -> None:
         relay = self.relay = self._relay(storage, assembled)
+        self._serve_runs(storage)
         recovery = storage.recovery()
         storage.measure(relay, recovery, self.metrics)
         if stack is not None:
@@ -245,6 +246,15 @@ class Program:
             stack.callback(relay.stop)
             recovery.start()
             stack.callback(recovery.stop)
+
+    def _serve_runs(self, storage: Storage) -> None:
+        """Let whoever may do so look after the workflows of this process."""
+        from portico.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
+        from portico.workflow.servicer import WorkflowServicer
+
+        if storage.has_workflows:
+            registrar: Any = self.registry.registrar(KERNEL)
+            add_WorkflowServiceServicer_to_server(WorkflowServicer(storage.runs()), registrar)
 
     def _relay(self, storage: Storage, assembled: list[Assembled]) -> Relay:
         if self._neighbours is None:

@@ -15,7 +15,7 @@ from portico.errors import StatusError
 from portico.events import Doorbell, Events, Intercom, Relay, reactions_of
 from portico.settings import SettingsError
 from portico.telemetry import logs
-from portico.workflow import Recovery, Workflows
+from portico.workflow import Recovery, Runs, Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,9 +144,18 @@ class Storage:
         """The workflows of a module, once it was put together."""
         return self._workflows.get(module)
 
+    @property
+    def has_workflows(self) -> bool:
+        """Whether any module has defined one."""
+        return any(each.plans for each in self._workflows.values())
+
     def recovery(self) -> Recovery:
         """What takes up workflow runs that nobody works on; not started. To be made after the modules."""
         return Recovery(self._workflows.values())
+
+    def runs(self) -> Runs:
+        """The runs of all modules, for whoever looks after them. To be made after the modules."""
+        return Runs(self._workflows.values())
 
     def _workflows_of(self, module: str, database: Database) -> Workflows:
         if module not in self._workflows:

@@ -40,6 +40,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         "check split",
         "settings",
         "routes",
+        "workflow list",
         "lab hop",
         "lab throughput",
     ],

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from portico.cli import checking, laboratory, placing, serving
+from portico.cli import checking, laboratory, placing, running, serving
 from portico.cli.options import load_application
 from portico.data.folder_lock import FolderInUseError
 from portico.data.migrations import MigrationError
@@ -24,6 +24,7 @@ __all__ = ["cli", "load_application", "main"]
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for _room in (serving, checking, placing):
     cli.add_typer(_room.commands)
+cli.add_typer(running.commands, name="workflow", help="Look after the runs of workflows.")
 cli.add_typer(laboratory.commands, name="lab", help="Measure what a network hop costs.")
 
 _MENDABLE = (

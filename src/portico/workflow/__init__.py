@@ -7,12 +7,14 @@ the modules live decides how it runs; what it does is written once.
 from portico.workflow.definition import Step, Workflow
 from portico.workflow.log import forget, under_way
 from portico.workflow.recovery import Recovery
+from portico.workflow.runs import Runs
 from portico.workflow.settings import WorkflowSettings
 from portico.workflow.step import step_key, trying
 from portico.workflow.workflows import Workflows
 
 __all__ = [
     "Recovery",
+    "Runs",
     "Step",
     "Workflow",
     "WorkflowSettings",

@@ -103,7 +103,7 @@ class Course(Generic[State]):
     def go_back(self) -> None:
         """Undo step by step, the last one first. Raises ``StepFailed`` and ``LeaseLost``."""
         while self.run.status is Status.RUNNING:
-            if self._step > 0 and self._is_undone_elsewhere(self._step - 1):
+            if self._step > self.run.first_step and self._is_undone_elsewhere(self._step - 1):
                 if not self.standing.has_turned:
                     # From here on nobody must go forward any more.
                     self.standing.commit(lambda: self.run)
@@ -114,13 +114,14 @@ class Course(Generic[State]):
                 self.standing.commit(self._own_undos)
 
     def _own_undos(self) -> Run:
-        place = self._step
-        while place > 0 and not self._is_undone_elsewhere(place - 1):
+        place, first = self._step, self.run.first_step
+        while place > first and not self._is_undone_elsewhere(place - 1):
             place -= 1
             step = self.plan.steps[place]
             self._do(f"{step.name}/undo", step.undo)
-        status = Status.UNDONE if place == 0 else Status.RUNNING
-        return replace(self.run, step=place, status=status)
+        if place <= first:
+            return replace(self.run, step=0, status=Status.UNDONE)
+        return replace(self.run, step=place)
 
     def _is_undone_elsewhere(self, place: int) -> bool:
         return self.plan.is_remote[place] and self.plan.steps[place].undo is not None

@@ -37,9 +37,9 @@ class Log:
 
     def __init__(self, schema: str) -> None:
         """``schema`` bears the module's name."""
-        names = {"table": f'"{schema}".{TABLE}', "columns": ", ".join(_COLUMNS)}
+        names = {"table": f'"{schema}".{TABLE}', "columns": ", ".join(COLUMNS)}
         names["known"] = _KNOWN
-        names["run_columns"] = ", ".join(f"run.{column}" for column in _COLUMNS)
+        names["run_columns"] = ", ".join(f"run.{column}" for column in COLUMNS)
         self._sql = {name: sql.format_map(names) for name, sql in _STATEMENTS.items()}
         self._schema = schema
 
@@ -186,15 +186,18 @@ def _versions(known: Sequence[Version]) -> dict[str, Any]:
 
 def _one(rows: Any) -> Run | None:
     row = rows.one_or_none()
-    if row is None:
-        return None
-    found = dict(zip(_COLUMNS, row, strict=True))
+    return None if row is None else run_of(row)
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """The run in a row of ``COLUMNS``."""
+    found = dict(zip(COLUMNS, row, strict=True))
     found["direction"] = Direction(found["direction"])
     found["status"] = Status(found["status"])
     return Run(**found)
 
 
-_COLUMNS = (
+COLUMNS = (
     "id",
     "name",
     "version",

@@ -34,8 +34,8 @@ class Status(StrEnum):
 class Run:
     """``step`` counts the steps that are done or, while it is undone, that may have been and are left.
 
-    ``headers`` tell for whom it runs, as those of an event do. ``error`` is why it is undone, as
-    :mod:`portico.workflow.outcome` writes it.
+    ``headers`` tell for whom it runs, as those of an event do, and of a fork where it comes from.
+    ``error`` is why it is undone, as :mod:`portico.workflow.outcome` writes it.
     """
 
     id: UUID
@@ -52,6 +52,21 @@ class Run:
     error: dict[str, Any] | None
     attempts: int
     owner: str
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether it is being undone, or was."""
+        return self.direction is Direction.UNDO
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is done or undone."""
+        return self.status in (Status.DONE, Status.UNDONE)
+
+    @property
+    def first_step(self) -> int:
+        """Where it began: a fork of another run does not have the steps before that, and never undoes them."""
+        return int(self.headers.get("first_step", 0))
 
     def step_key(self, step: str) -> str:
         """What the step's command is called, in this run and no other."""
