@@ -7,11 +7,13 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portico.cli.options import (
+    TOPOLOGY_HELP,
     AppOption,
     DemoOption,
     ProcessOption,
@@ -55,7 +57,7 @@ def serve(
 
 @commands.command("up")
 def run_topology(
-    topology: Path,
+    topology: Annotated[Path, typer.Argument(help=TOPOLOGY_HELP)],
     app: AppOption = None,
     demo: DemoOption = False,
     mtls: Annotated[
@@ -74,7 +76,7 @@ def run_topology(
 def worker(
     app: AppOption = None, topology: TopologyOption = None, process: ProcessOption = None
 ) -> None:
-    """Deliver the application's events, or those of one process, without serving anything."""
+    """Deliver events and finish workflows, of all modules or of one process, without serving anything."""
     application, settings = configured(app, topology=topology, process=process)
     _run(
         Program(application, settings, serve=False), greeting=f"{application.name} delivers events"
@@ -103,16 +105,23 @@ def migration(module: str, message: str, app: AppOption = None) -> None:
 
 def _run(program: Program, *, greeting: str = "") -> None:
     stop, hurry = threading.Event(), threading.Event()
+    told: SimpleQueue[int] = SimpleQueue()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() or number == signal.SIGINT:
-            hurry.set()
-        stop.set()
+        """Nothing but this: an event's lock may be held by the very code that the signal interrupts."""
+        told.put(number)
 
+    def obey() -> None:
+        while True:
+            if told.get() == signal.SIGINT or stop.is_set():
+                hurry.set()
+            stop.set()
+
+    threading.Thread(target=obey, name="portico-signals", daemon=True).start()
     impatient = signal.SIG_DFL  # a second Ctrl-C does not wait
     if program.settings.supervised.shared_ports:
         impatient = signal.SIG_IGN  # a supervisor that does not want to wait any longer kills
-        orders.follow(at_end=partial(on_signal, signal.SIGINT, None))  # it has been killed itself
+        orders.follow(at_end=partial(told.put, signal.SIGINT))  # it has been killed itself
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     program.start()

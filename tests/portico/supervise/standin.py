@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
+from queue import SimpleQueue
 from types import FrameType
 from typing import TextIO
 
@@ -18,12 +18,10 @@ def say(text: str, *, to: TextIO = sys.stdout) -> None:
 
 
 def main() -> None:
-    told: list[str] = []
-    wake = threading.Event()
+    told: SimpleQueue[str] = SimpleQueue()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        told.append(signal.Signals(number).name)
-        wake.set()
+        told.put(signal.Signals(number).name)
 
     if "--deaf" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -39,10 +37,9 @@ def main() -> None:
     if "--crash" in sys.argv:
         time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
-    while not told:
-        wake.wait(30)
-    say(f"told {told[0]}", to=sys.stderr)
-    if told[0] == "SIGTERM" and "--linger" in sys.argv:
+    order = told.get()
+    say(f"told {order}", to=sys.stderr)
+    if order == "SIGTERM" and "--linger" in sys.argv:
         time.sleep(0.3)
     say("bye")
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.portico.supervise.conftest import PATIENCE_SECONDS, Program, is_running, wait_until
+from tests.portico.supervise.conftest import (
+    PATIENCE_SECONDS,
+    STANDIN,
+    Program,
+    is_running,
+    wait_until,
+)
 
 _SCRIPT = """
 import asyncio, json, os, sys
@@ -126,3 +134,15 @@ def test_no_child_survives_a_supervisor_that_is_killed(
     program.process.kill()
     program.ended()
     wait_until(lambda: not any(is_running(pid) for pid in pids.values()))
+
+
+def test_a_program_that_serves_ends_whatever_the_signal_interrupts() -> None:
+    ended = subprocess.run(
+        [sys.executable, STANDIN.parent / "unlucky.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+    assert ended.stdout.splitlines() == ["is ready", "stopped"]
