@@ -28,7 +28,8 @@ class FolderLock:
             holder = os.read(self._file, 32).decode().strip() or "unknown"
             os.close(self._file)
             raise FolderInUseError(
-                f"{path.parent} is in use by process {holder}: stop that program, or give this one another folder"
+                f"{path.parent} is in use by process {holder}: stop that program, or give this one another"
+                " data_folder (PORTICO_DATA_FOLDER); processes of one application share a database by database_url"
             ) from None
         account.owns(path)
         os.ftruncate(self._file, 0)
@@ -37,5 +38,7 @@ class FolderLock:
     def release(self) -> None:
         """Let another program have the folder; a second time does nothing."""
         if self._file >= 0:
+            # Closing alone is not enough: a program that another thread is just starting may have a copy of the file.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1

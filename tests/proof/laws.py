@@ -1,0 +1,132 @@
+"""The laws that the proof checks: those of the shop, and those of its accounts, all in plain SQL from outside."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.journeys import invariants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+_SCHEMAS = ("auth", "catalog", "inventory", "orders", "payments", "users")
+
+_ACCOUNTS = {
+    "every sign-up has ended": """
+        SELECT key, status, direction, step, attempts, last_error FROM auth.workflow_runs
+        WHERE status NOT IN ('DONE', 'UNDONE')
+    """,
+    "an account has its user": """
+        SELECT c.user_id, c.email, u.email, u.erased_at FROM auth.credentials AS c
+        LEFT JOIN users.users AS u USING (user_id)
+        WHERE u.email IS DISTINCT FROM c.email
+    """,
+    "a user has its account": """
+        SELECT u.user_id, u.email FROM users.users AS u LEFT JOIN auth.credentials AS c USING (user_id)
+        WHERE u.erased_at IS NULL AND c.user_id IS NULL
+    """,
+    "a user was announced once": """
+        SELECT aggregateid, count(*) FROM auth.outbox WHERE type = 'commerce.auth.v1.UserRegistered'
+        GROUP BY aggregateid HAVING count(*) > 1
+    """,
+    "every event about accounts was delivered": " UNION ALL ".join(
+        f"SELECT aggregateid, attempts, last_error FROM {schema}.{table} WHERE delivered_at IS NULL"
+        for schema in ("auth", "users", "catalog")
+        for table in ("outbox", "outbox_elsewhere")
+    ),
+}
+
+_UNDER_WAY = " UNION ALL ".join(
+    [
+        f"SELECT 1 FROM {schema}.{table} WHERE delivered_at IS NULL AND dead_at IS NULL"
+        for schema in _SCHEMAS
+        for table in ("outbox", "outbox_elsewhere")
+    ]
+    + [
+        f"SELECT 1 FROM {schema}.workflow_runs WHERE status = 'RUNNING'"
+        for schema in ("orders", "auth")
+    ]
+)
+
+# What a request that is refused must leave as it was. Rows that say that something is over stay.
+_TRACES = {
+    "orders": "SELECT order_id, status FROM orders.orders WHERE cancel_reason IS DISTINCT FROM 'NOT_PLACED'",
+    "requests": "SELECT customer_id, operation, request_id FROM orders.requests",
+    "levels": "SELECT product_id, on_hand, reserved FROM inventory.levels",
+    "holds": "SELECT reservation_id FROM inventory.reservations WHERE status = 'HELD'",
+    "payments": "SELECT payment_id, status FROM payments.payments WHERE status NOT IN ('VOIDED', 'FAILED')",
+    "ledger": "SELECT account, currency_code, sum(amount_minor) FROM payments.postings GROUP BY 1, 2",
+    "accounts": "SELECT user_id, email FROM auth.credentials",
+    "users": "SELECT user_id, email FROM users.users WHERE erased_at IS NULL",
+}
+
+# Only of those who are dead: to them it is as if the time of the lease had passed.
+_EXPIRE = """
+UPDATE {schema}.workflow_runs SET lease_until = now()
+WHERE status = 'RUNNING' AND lease_until > now() AND owner <> '' AND split_part(owner, '/', 2)::int <> ALL(%s)
+"""
+
+_DELIVER_AGAIN = """
+WITH here AS (UPDATE {schema}.outbox SET delivered_at = NULL WHERE occurred_at >= %(since)s AND dead_at IS NULL
+              RETURNING id)
+UPDATE {schema}.outbox_elsewhere SET delivered_at = NULL
+WHERE event_id IN (SELECT id FROM here) AND dead_at IS NULL
+"""
+
+
+def broken(outside: psycopg.Connection[Any]) -> list[str]:
+    """Every law of a shop at rest that does not hold, with the first rows that break it."""
+    found = invariants.violations(outside, settled=True)
+    for law, query in _ACCOUNTS.items():
+        if rows := outside.execute(query.encode()).fetchmany(5):
+            found.append(f"{law}: {rows}")
+    return found
+
+
+def await_rest(
+    outside: psycopg.Connection[Any],
+    *,
+    pids: Callable[[], list[int]],
+    patience_seconds: float,
+) -> list[str]:
+    """Wait until every workflow has ended and every event has arrived; what is broken then, or after that time.
+
+    ``pids`` says which processes live, and sees to it that all of them do: runs of others are anybody's at once.
+    """
+    until = time.monotonic() + patience_seconds
+    while True:
+        living = pids()
+        for schema in ("orders", "auth"):
+            outside.execute(_EXPIRE.format(schema=schema).encode(), [living])
+        if outside.execute(_UNDER_WAY.encode()).fetchone() is None:
+            return broken(outside)
+        if time.monotonic() > until:
+            return broken(outside) or ["it does not come to rest"]
+        time.sleep(0.03)
+
+
+def traces(outside: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    """What a refused request must not change."""
+    return {
+        name: sorted(outside.execute(query.encode()).fetchall(), key=repr)
+        for name, query in _TRACES.items()
+    }
+
+
+def deliver_again(outside: psycopg.Connection[Any], *, since: Any) -> None:
+    """Have every event that happened since then delivered once more, to everyone."""
+    for schema in _SCHEMAS:
+        outside.execute(_DELIVER_AGAIN.format(schema=schema).encode(), {"since": since})
+
+
+def effects(outside: psycopg.Connection[Any]) -> dict[str, int]:
+    """How much has happened: what a repeated delivery must not change."""
+    counted = ["orders.orders", "inventory.movements", "payments.postings", "payments.refunds"]
+    counted += [f"{schema}.outbox" for schema in _SCHEMAS]
+    return {
+        name: outside.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()[0][0]
+        for name in counted
+    }

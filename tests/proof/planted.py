@@ -1,0 +1,66 @@
+"""Bugs that the proof must find, each put into a forked process from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from portico.events import inbox
+from portico.workflow import Workflow, Workflows
+from portico.workflow.run import Run
+from portico.workflow.standing import Standing
+
+
+def plant(bug: str) -> None:
+    """Have every program that this process makes from now on have the bug; none when it is empty."""
+    if bug:
+        _BUGS[bug]()
+
+
+def _leave_undos_out() -> None:
+    """What other modules have done for a workflow stays when the workflow is undone."""
+    define = Workflows.define
+
+    def careless(self: Workflows, workflow: Workflow[Any], *, state: type[Any]) -> Workflow[Any]:
+        steps = [step if step.at is None else replace(step, undo=None) for step in workflow.steps]
+        return define(self, replace(workflow, steps=steps), state=state)
+
+    _put(Workflows, "define", careless)
+
+
+def _remove_inbox_check() -> None:
+    """Every event counts as new."""
+    received = inbox.received
+
+    def always(*arguments: Any, **named: Any) -> bool:
+        received(*arguments, **named)
+        return True
+
+    inbox.received = always
+    inbox.has = lambda *_, **__: False  # else what is not in a transaction would find it there
+
+
+def _commit_before_log() -> None:
+    """The own steps of a workflow are committed, and then its log entry is."""
+
+    def careless(
+        write: Callable[[Standing[Any], Callable[[], Run]], None],
+    ) -> Callable[[Standing[Any], Callable[[], Run]], None]:
+        def first_commit(self: Standing[Any], work: Callable[[], Run]) -> None:
+            with self._desk.database.unit_of_work():
+                after = work()
+            write(self, lambda: after)
+
+        return first_commit
+
+    for method in ("begin", "_commit_once"):
+        _put(Standing, method, careless(getattr(Standing, method)))
+
+
+def _put(kind: type, method: str, careless: Callable[..., Any]) -> None:
+    setattr(kind, method, careless)
+
+
+_BUGS = {"undo": _leave_undos_out, "inbox": _remove_inbox_check, "log": _commit_before_log}
+BUGS = tuple(_BUGS)
