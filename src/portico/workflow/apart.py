@@ -85,6 +85,7 @@ class Apart:
             error=None,
             attempts=0,
             owner=self._desk.new_owner(),
+            created_at=now,
         )
         return Course(plan, run, state, self._desk)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from portico.context import StepMark
 from portico.workflow.attempts import call_out
 from portico.workflow.outcome import StepFailed, written
-from portico.workflow.run import Direction, Run, Status
+from portico.workflow.run import Direction, Run, Status, too_late
 from portico.workflow.standing import Standing
-from portico.workflow.step import marked
+from portico.workflow.step import marked, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from portico.workflow.desk import Desk
     from portico.workflow.plan import Plan
@@ -55,24 +56,37 @@ class Course(Generic[State]):
         What a step raises comes out as it is, and nothing has happened. Raises ``KeyTaken``.
         """
         self.plan.check(self.state)
-        while self._is_remote and self.plan.steps[self._step].query:
-            try:
-                self._leave_process()
-            except StepFailed as failed:
-                raise failed.error from None
-        self.standing.begin(self._own_steps)
+        with self._in_time():
+            while self._is_remote and self.plan.steps[self._step].query:
+                try:
+                    self._leave_process()
+                except StepFailed as failed:
+                    raise failed.error from None
+            self.standing.begin(self._own_steps)
 
     def advance(self) -> None:
         """Go on to the end. Raises ``StepFailed`` and ``LeaseLost``."""
         while self.run.status is Status.RUNNING:
-            if self._step == len(self.plan.steps):
-                self.standing.commit(lambda: replace(self.run, status=Status.DONE))
-            elif self._is_remote:
-                self._leave_process()
-                if self._is_remote and self.standing.has_news:
-                    self.standing.commit(lambda: self.run)
-            else:
-                self.standing.commit(self._own_steps)
+            try:
+                with self._in_time():
+                    self._go_on()
+            except StepFailed as failed:
+                if failed.passing and self._is_late() and not self.must_go_on(failed):
+                    error = too_late(self.run.name)
+                    raise StepFailed(error, maybe=failed.maybe, passing=False) from failed
+                raise
+
+    def _go_on(self) -> None:
+        if self._step == len(self.plan.steps):
+            self.standing.commit(lambda: replace(self.run, status=Status.DONE))
+        elif self._is_late():
+            raise StepFailed(too_late(self.run.name), maybe=False, passing=False)
+        elif self._is_remote:
+            self._leave_process()
+            if self._is_remote and self.standing.has_news:
+                self.standing.commit(lambda: self.run)
+        else:
+            self.standing.commit(self._own_steps)
 
     def _leave_process(self) -> None:
         step = self.plan.steps[self._step]
@@ -87,6 +101,28 @@ class Course(Generic[State]):
             place += 1
         status = Status.DONE if place == count else Status.RUNNING
         return replace(self.run, step=place, status=status)
+
+    # The workflow's own time
+
+    def _seconds_left(self) -> float | None:
+        """Until the deadline of the workflow; None where none holds, as behind a pivot or the last step."""
+        seconds = self.plan.workflow.deadline_seconds
+        if seconds is None or self._step == len(self.plan.steps):
+            return None
+        if self.plan.is_past_pivot(max(self._step, self._reach)):
+            return None
+        return seconds - (self._desk.clock.now() - self.run.created_at).total_seconds()
+
+    def _is_late(self) -> bool:
+        left = self._seconds_left()
+        return left is not None and left <= 0
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """A block that ends with the workflow's time, or with its caller's."""
+        left = self._seconds_left()
+        with nullcontext() if left is None else within(left):
+            yield
 
     # Back
 

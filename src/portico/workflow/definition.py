@@ -46,13 +46,19 @@ class Workflow(Generic[State]):
     ``subject`` tells from the state what a run is about, say the id of an order, for
     :func:`portico.workflow.under_way` and for whoever looks at the log.
 
-    Raises ValueError when two steps share a name or there are none.
+    ``deadline_seconds`` bounds a run from its beginning, whoever works on it and however often it is
+    resumed: one that is later than that is undone, and whoever asks is told DEADLINE_EXCEEDED with
+    WORKFLOW_DEADLINE. Behind a pivot it goes on all the same. While the modules live together it bounds
+    the transaction, to its last step.
+
+    Raises ValueError when two steps share a name or there are none, or for a deadline that is not positive.
     """
 
     name: str
     version: int
     steps: Sequence[Step[State]]
     subject: Callable[[State], str] | None = None
+    deadline_seconds: float | None = None
 
     def __post_init__(self) -> None:
         names = [step.name for step in self.steps]
@@ -60,3 +66,5 @@ class Workflow(Generic[State]):
             raise ValueError(f"workflow {self.name} has no steps")
         if len(set(names)) != len(names):
             raise ValueError(f"workflow {self.name} has two steps of one name: {', '.join(names)}")
+        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
+            raise ValueError(f"workflow {self.name} has no time: {self.deadline_seconds:g} s")

@@ -67,6 +67,7 @@ class Log:
             "input": first_state,
             "headers": _json(run.headers),
             "deadline_at": run.deadline_at,
+            "created_at": run.created_at,
         }
         return session.exec_driver_sql(self._sql["add"], row).rowcount == 1
 
@@ -212,6 +213,7 @@ COLUMNS = (
     "error",
     "attempts",
     "owner",
+    "created_at",
 )
 
 _IS_THERE = "SELECT to_regclass(%(name)s) IS NOT NULL"
@@ -224,7 +226,7 @@ INSERT INTO {table} (id, name, version, key, subject, input, state, headers, dea
                      error, owner, lease_until, created_at, updated_at)
 VALUES (%(id)s, %(name)s, %(version)s, %(key)s, %(subject)s, %(input)s::jsonb, %(state)s::jsonb,
         %(headers)s::jsonb, %(deadline_at)s, %(direction)s, %(status)s, %(step)s, %(error)s::jsonb, %(owner)s,
-        %(lease_until)s, %(now)s, %(now)s)
+        %(lease_until)s, %(created_at)s, %(now)s)
 ON CONFLICT (name, key) WHERE status <> 'UNDONE' DO NOTHING
 """,
     "save": """

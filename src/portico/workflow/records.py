@@ -34,7 +34,6 @@ class Record:
     last_error: str
     next_attempt_at: datetime | None
     lease_until: datetime
-    created_at: datetime
     updated_at: datetime
 
     @property
@@ -111,12 +110,11 @@ class Records:
             last_error=named["last_error"] or "",
             next_attempt_at=named["next_attempt_at"],
             lease_until=named["lease_until"],
-            created_at=named["created_at"],
             updated_at=named["updated_at"],
         )
 
 
-_MORE = ("input", "last_error", "next_attempt_at", "lease_until", "created_at", "updated_at")
+_MORE = ("input", "last_error", "next_attempt_at", "lease_until", "updated_at")
 
 # Ids rise with the time of birth: the primary key is the order.
 _STATEMENTS = {

@@ -52,6 +52,7 @@ class Run:
     error: dict[str, Any] | None
     attempts: int
     owner: str
+    created_at: datetime
 
     @property
     def is_undone(self) -> bool:
@@ -81,6 +82,13 @@ def still_running(run: Run) -> errors.StatusError:
         "ask again with the same request_id (REST: Idempotency-Key) for the answer",
         workflow=run.name,
         run_id=run.id,
+    )
+
+
+def too_late(workflow: str) -> errors.StatusError:
+    """The workflow's own time is over."""
+    return errors.deadline_exceeded(
+        "WORKFLOW_DEADLINE", "this took longer than it may, and is taken back", workflow=workflow
     )
 
 

@@ -164,12 +164,12 @@ class _ModuleRuns:
 
     def begin(self, old: Record, fork: Run, changes: dict[str, Any], key: str) -> UUID:
         plan = _plan_of(old)
-        run = replace(fork, id=self._desk.ids.uuid(), key=key)
+        now = self._desk.clock.now()
+        run = replace(fork, id=self._desk.ids.uuid(), key=key, created_at=now)
         state = _with_changes(plan, run.state, changes)
         run = replace(run, subject=plan.subject(plan.decode(state)))
         written_down = plan.encode(plan.decode(state))
         with self._desk.database.unit_of_work() as session:
-            now = self._desk.clock.now()
             if not self._desk.log.add(
                 session,
                 run,

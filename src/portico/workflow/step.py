@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from portico.context import current
+from portico.context import Call, current, entered
 from portico.telemetry.spans import part
 
 if TYPE_CHECKING:
@@ -48,6 +49,17 @@ def trying() -> Iterator[None]:
         yield
     finally:
         call.step = mark
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[Call]:
+    """A block that has so much time, and never more than the call that it is in."""
+    above = current()
+    until = time.monotonic() + max(seconds, 0.0)
+    deadline = until if above.deadline is None else min(until, above.deadline)
+    call = Call(above, above.origin, above.method, above.module, above.caller, deadline, ())
+    with entered(call):
+        yield call
 
 
 @contextmanager

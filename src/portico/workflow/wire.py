@@ -46,7 +46,7 @@ def run(record: Record) -> pb.Run:
         next_step=record.next_step,
         attempts=found.attempts,
         next_attempt_at=_timestamp(record.next_attempt_at),
-        created_at=_timestamp(record.created_at),
+        created_at=_timestamp(found.created_at),
         updated_at=_timestamp(record.updated_at),
     )
 
