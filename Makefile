@@ -38,11 +38,12 @@ test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 parity: $(DEV) ## compare all transports, case by case, and print the score
 	@$(BIN)/python -m portico.testing.score tests.placement.table $(ARGS)
 
-proof: $(DEV) ## what takes minutes: journeys on split topologies, a module that moves, an outage
+proof: $(DEV) ## what takes minutes: journeys on split topologies, outages, a fault at every step of a workflow
 	@$(BIN)/pytest --numprocesses 1 tests/proof $(ARGS)
 	@for topology in $(SPLITS); do \
 	    echo "journeys on $$topology"; $(BIN)/pytest --numprocesses 0 tests/journeys --topology $$topology || exit 1; \
 	done
+	@$(BIN)/python -m tests.proof.workflows
 
 check: lint types imports proto-lint test ## everything that CI checks before the proofs
 
