@@ -30,6 +30,9 @@ _SERVICE_LINK = re.compile(
 )
 
 
+_OF_A_TOPOLOGY = frozenset({"edges", "enabled_modules", "processes"})
+
+
 class SettingsError(Exception):
     """The program must not start with these settings; the text names each culprit on its own line."""
 
@@ -46,18 +49,21 @@ class Sources(NamedTuple):
     table: dict[str, Any]
     table_name: str
     """What to call the table in a message; empty when there is none."""
+    project: Mapping[str, Any] = {}
+    """The table of the working folder's ``pyproject.toml``, also where another file comes before it."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], folder: Path) -> Self:
         """Find the TOML table that applies in ``folder``. Raises SettingsError when it cannot be read."""
+        project = _project(folder / "pyproject.toml")
         named = environment.get(CONFIG_VARIABLE)
         if named:
-            return cls(environment, _toml(folder / named, f"{CONFIG_VARIABLE}={named}"), named)
+            table = _toml(folder / named, f"{CONFIG_VARIABLE}={named}")
+            return cls(environment, table, named, project)
         if (path := folder / "portico.toml").is_file():
-            return cls(environment, _toml(path, path.name), path.name)
-        if (path := folder / "pyproject.toml").is_file():
-            table = _toml(path, path.name).get("tool", {}).get("portico", {})
-            return cls(environment, table, "[tool.portico] of pyproject.toml")
+            return cls(environment, _toml(path, path.name), path.name, project)
+        if project:
+            return cls(environment, project, "[tool.portico] of pyproject.toml", project)
         return cls(environment, {}, "")
 
     def merged(self, settings: type[BaseSettings]) -> dict[str, Any]:
@@ -166,8 +172,19 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")
 
 
+def _project(path: Path) -> dict[str, Any]:
+    """The table ``[tool.portico]`` of a project; empty without one."""
+    if not path.is_file():
+        return {}
+    table: dict[str, Any] = _toml(path, path.name).get("tool", {}).get("portico", {})
+    return table
+
+
 def _unknown(name: str, place: str, nearest: str) -> str:
-    return f"{name} in {place} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
+    told = f"{name} in {place} is not a setting"
+    if name.lower().removeprefix(PREFIX.lower()).partition(".")[0] in _OF_A_TOPOLOGY:
+        return f"{told}; it belongs in a topology file, which the setting topology names"
+    return told + (f"; did you mean {nearest}?" if nearest else "")
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

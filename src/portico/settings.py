@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     process: str = Field("", description="which of the topology's processes this one is")
     addresses: dict[str, str] = Field(
         default_factory=dict,
-        description="where to call other processes, `host:port` by name; instead of the topology's",
+        description="where to call processes, instead of the topology's addresses; in the environment JSON:"
+        ' `{"payments": "127.0.0.1:6001"}`',
     )
     hop_host: str = Field("127.0.0.1", description="address on which other processes call this one")
     hop_port: int | None = Field(
@@ -251,15 +252,17 @@ class Settings(BaseSettings):
 def find_app(*, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
     """The setting ``app`` alone, which must be known before the modules and so the sections are.
 
+    A ``portico.toml`` that does not say leaves it to ``pyproject.toml``.
     Raises SettingsError when no source has it or when it is not ``package.module:attribute``.
     """
-    app = _sources(environment, folder).merged(Settings).get("app")
+    sources = _sources(environment, folder)
+    app = sources.merged(Settings).get("app") or sources.project.get("app")
     try:
         found = Settings(app=app).app
     except ValidationError:
         raise SettingsError(f"app must look like `package.module:attribute`, not {app!r}") from None
     if found is None:
-        raise SettingsError(f"app is required: set {PREFIX}APP, or app in portico.toml")
+        raise SettingsError(f"app is required: --app, {PREFIX}APP, or app in portico.toml")
     return found
 
 

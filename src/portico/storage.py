@@ -12,7 +12,14 @@ from portico.data import Database, EmbeddedPostgres, Engine, migrations
 from portico.data.engine import driver_url
 from portico.demand import Demand, refuse_excess
 from portico.errors import StatusError
-from portico.events import Doorbell, Events, Intercom, Relay, reactions_of
+from portico.events import (
+    Doorbell,
+    Events,
+    Intercom,
+    Relay,
+    RelaySettings,
+    reactions_of,
+)
 from portico.settings import SettingsError
 from portico.telemetry import logs
 from portico.workflow import Recovery, Runs, Workflows
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
     from portico.telemetry.otel.tracer import Tracer
 
 _log = logs.logger("portico.storage")
+
+_POOL_PER_REACTION = 5
 
 # Some are kept back for superusers and, since version 16, for roles that are named.
 _MOST_CONNECTIONS = """
@@ -178,8 +187,14 @@ class Storage:
             clock=self._clock,
             doorbell=self._doorbell,
             elsewhere=elsewhere,
+            settings=RelaySettings(reactions_at_once=self._reactions_at_once()),
             tracer=self._tracer,
         )
+
+    def _reactions_at_once(self) -> int:
+        """So many that calls always find connections beside them."""
+        wanted = RelaySettings().reactions_at_once
+        return max(min(wanted, self._settings.database_pool_size // _POOL_PER_REACTION), 1)
 
     def measure(self, relay: Relay, recovery: Recovery, metrics: Metrics) -> None:
         """Publish the pool, the relay and the recovery of workflows as metrics."""
@@ -248,7 +263,7 @@ def _given(settings: Settings) -> URL | None:
         url = driver_url(address)
     except (ArgumentError, ValueError) as failure:
         raise SettingsError(f"database_url is no address of a Postgres: {failure}") from failure
-    _log.info("using a database of your own", database=_shown(url))
+    _log.info("using a database that runs already", database=_shown(url))
     return url
 
 

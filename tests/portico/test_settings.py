@@ -247,8 +247,16 @@ class TestApp:
         assert find_app(environment=environment, folder=tmp_path) == "other:app"
 
     def test_no_app_is_an_error_that_says_where_to_put_it(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="app is required: set PORTICO_APP"):
+        with pytest.raises(SettingsError, match="app is required: --app, PORTICO_APP"):
             find_app(environment={}, folder=tmp_path)
+
+    def test_a_file_that_does_not_say_leaves_it_to_the_project(self, tmp_path: Path) -> None:
+        (tmp_path / "pyproject.toml").write_text('[tool.portico]\napp = "shop.app:application"\n')
+        (tmp_path / "portico.toml").write_text("grpc_port = 0\n")
+
+        assert find_app(environment={}, folder=tmp_path) == "shop.app:application"
+        (tmp_path / "portico.toml").write_text('app = "other.app:application"\n')
+        assert find_app(environment={}, folder=tmp_path) == "other.app:application"
 
     @pytest.mark.parametrize("app", ["shop", "shop.app:", ":application", "shop app:x", "a:b:c"])
     def test_an_app_that_is_no_path_is_refused(self, tmp_path: Path, app: str) -> None:
@@ -271,3 +279,13 @@ def test_the_variables_of_a_kubernetes_service_called_portico_are_none_of_ours()
 def test_a_port_that_is_no_service_link_is_still_a_misspelling() -> None:
     with pytest.raises(SettingsError, match="PORTICO_PORT"):
         Settings.load(environment={"PORTICO_PORT": "8081"})
+
+
+@pytest.mark.parametrize("name", ["enabled_modules", "processes", "edges"])
+def test_what_belongs_in_a_topology_is_sent_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / "portico.toml").write_text(f"[{name}]\npayments = false\n")
+
+    with pytest.raises(SettingsError, match=f"{name} in portico.toml .* topology file"):
+        Settings.load(environment={}, folder=tmp_path)
+    with pytest.raises(SettingsError, match="belongs in a topology file"):
+        Settings.load(environment={f"PORTICO_{name.upper()}": "{}"}, folder=tmp_path / "nowhere")

@@ -301,3 +301,27 @@ def test_the_timeout_of_an_edge_bounds_its_calls_in_one_process_too(tmp_path: Pa
     with application.running(settings) as program:
         stub = pb_grpc.GreeterServiceStub(program.channel())
         assert stub.SayHello(pb.SayHelloRequest()).message.startswith("DEADLINE_EXCEEDED")
+
+
+def test_a_client_is_not_told_where_a_process_would_be(tmp_path: Path) -> None:
+    file = tmp_path / "split.toml"
+    file.write_text(SPLIT)
+    settings = Settings(
+        topology=file,
+        process="edge",
+        addresses={"core": f"127.0.0.1:{free_port()}"},
+        hop_secret=SecretStr(SECRET),
+        grpc_port=0,
+        http_port=0,
+    )
+    application = Application(name="hello", modules=[GREETER])
+    with (
+        application.running(settings) as program,
+        grpc.insecure_channel(program.grpc_address) as channel,
+    ):
+        stub = pb_grpc.GreeterServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as failed:
+            stub.SayHello(pb.SayHelloRequest(name="you"), timeout=5)
+
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert failed.value.details() == "a part of this service cannot be reached; try again"

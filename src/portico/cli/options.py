@@ -28,10 +28,8 @@ TopologyOption = Annotated[
         help="The topology: a file, or the name of one that comes with the application.",
     ),
 ]
-TopologyArgument = Annotated[
-    Path | None,
-    typer.Argument(help="A file, or the name of a topology that comes with the application."),
-]
+TOPOLOGY_HELP = "A file, or the name of a topology that comes with the application."
+TopologyArgument = Annotated[Path | None, typer.Argument(help=TOPOLOGY_HELP)]
 ProcessOption = Annotated[
     str | None, typer.Option("--process", help="Which of the topology's processes to be.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from portico.check.placement import differences, shown
-from portico.cli.options import AppOption, TopologyArgument, chosen_application
+from portico.cli.options import TOPOLOGY_HELP, AppOption, TopologyArgument, chosen_application
 from portico.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def graph(
 
 @commands.command()
 def certs(
-    topology: Path,
+    topology: Annotated[Path, typer.Argument(help=TOPOLOGY_HELP)],
     out: Annotated[Path, typer.Option(help="The folder for them; closed to other users.")],
     days: Annotated[
         int, typer.Option(min=1, max=825, help="How long the certificates are good.")
@@ -119,6 +119,9 @@ def _scraped(place: str) -> str:
     if not place.startswith(("http://", "https://")):
         return Path(place).read_text()
     url = place if place.endswith("/metrics") else f"{place.rstrip('/')}/metrics"
-    with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as response:  # noqa: S310  # http, as checked
-        text: str = response.read().decode()
+    try:
+        with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as response:  # noqa: S310  # http, as checked
+            text: str = response.read().decode()
+    except OSError as failure:
+        raise OSError(f"{url} tells no metrics: {failure}") from failure
     return text

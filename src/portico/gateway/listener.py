@@ -55,7 +55,9 @@ def inherited(descriptor: int) -> socket.socket:
 def _explained(error: OSError, host: str, port: int) -> OSError:
     if error.errno == errno.EADDRINUSE:
         return PortTakenError(
-            error.errno, f"port {port} on {host} is taken: another program listens there"
+            error.errno,
+            f"port {port} on {host} is taken: another program listens there;"
+            " http_host and http_port (PORTICO_HTTP_PORT) choose another",
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return OSError(error.errno, f"cannot listen on {host}:{port}: {reason}")

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from portico.gateway.exchange import Response
-from portico.rpc.status import DETAILS_KEY
+from portico.rpc.status import DETAILS_KEY, for_outsiders
 from portico.telemetry import logs
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _FAULTS = frozenset({_Code.INTERNAL, _Code.UNKNOWN, _Code.DATA_LOSS})
 _INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
-_ADDRESS = re.compile(r"\b(ipv4|ipv6|unix|dns):")
-_UNREACHABLE = "a part of this service cannot be reached; try again"
 _STEP = re.compile(r'([^.\[\]]+)((?:\["(?:[^"\\]|\\.)*"\]|\[[^\]]*\])*)')
 
 _log = logs.logger("portico.gateway")
@@ -115,7 +113,7 @@ def _status(
     error: StatusError, message: Descriptor | None, others: list[dict[str, Any]]
 ) -> dict[str, Any]:
     details: list[dict[str, Any]] = []
-    text = _UNREACHABLE if _ADDRESS.search(error.message) else error.message
+    text = for_outsiders(error)
     if error.reason or error.metadata:
         details.append(_info(error.reason, error.domain or DOMAIN, error.metadata))
     if error.violations:

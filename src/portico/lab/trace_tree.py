@@ -80,7 +80,11 @@ def chosen(roots: dict[str, list[Span]], *, trace_id: str = "", name: str = "") 
         if known.startswith(trace_id) and name in trace[0].name
     ]
     if not found:
-        raise LookupError(f"there is no trace {trace_id or name}".rstrip())
+        names = sorted({trace[0].name for trace in roots.values()})
+        raise LookupError(
+            f"there is no trace {trace_id or name}".rstrip()
+            + f"; they begin with: {', '.join(names) or 'nothing, there are no spans'}"
+        )
     return max(found, key=lambda trace: trace[0].start_ns)
 
 

@@ -14,6 +14,7 @@ from portico.rpc.metadata import first_of_each
 from portico.rpc.origin import AUTHORIZATION_KEY, origin_of, take_token
 from portico.rpc.pipeline import compile_call
 from portico.rpc.policy import FOREVER_SECONDS
+from portico.rpc.status import for_outsiders
 from portico.security.passport import PASSPORT_KEY
 
 if TYPE_CHECKING:
@@ -230,4 +231,5 @@ def fail(context: grpc.ServicerContext, error: StatusError) -> None:
     trailers = error.trailing_metadata()
     if trailers:
         context.set_trailing_metadata(trailers)
-    context.abort(error.code(), error.message)
+    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+    context.abort(error.code(), for_outsiders(error) if unavailable else error.message)

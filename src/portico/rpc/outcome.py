@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from portico.context import Call
 
 _Code = grpc.StatusCode
+_REFUSED_HOPS = frozenset({"CALLER_NOT_ALLOWED", "CALLER_NOT_CERTIFIED", "PASSPORT_INVALID"})
 _FAULTS = frozenset({_Code.INTERNAL, _Code.UNKNOWN, _Code.DATA_LOSS})
 
 _log = logs.logger("portico.rpc")
@@ -32,15 +33,16 @@ def ended_badly(call: Call) -> None:
 def translated(call: Call, failure: BaseException) -> StatusError:
     """The status that the caller gets for what the servicer raised.
 
-    A typed error keeps its content. ``abort`` and ``set_code`` speak for themselves, as in grpcio.
-    Anything else is INTERNAL: the caller gets an error id, the log the rest.
+    A typed error keeps its content, unless it says that another process does not know this one: two
+    processes that do not fit together are a fault of theirs. ``abort`` and ``set_code`` speak for
+    themselves, as in grpcio. Anything else is INTERNAL: the caller gets an error id, the log the rest.
     """
     initial, trailing = call.sent_headers(), call.trailing_metadata() or ()
     if _nobody_waits(call, failure):
         if not isinstance(failure, (Aborted, grpc.RpcError)):
             _log_unexpected(call, failure, "")
         return StatusError(_Code.CANCELLED, "CANCELLED", initial=initial)
-    if isinstance(failure, StatusError):
+    if isinstance(failure, StatusError) and not _is_ours_to_mend(failure):
         return fitting(failure.passed_on(domain=_package(call), initial=initial, trailing=trailing))
     code, details = call.code(), call.details() or ""
     error_id = ""
@@ -77,6 +79,14 @@ def log_outcome(
         facts |= {"reason": error.reason, "message": error.message}
     with entered(call):
         (_log.error if code in _FAULTS else _log.info)("call", **facts)
+
+
+def _is_ours_to_mend(failure: StatusError) -> bool:
+    """Whether another process refused a module of this one: no client can do anything about that.
+
+    It came from there if it has a domain; what this process refuses itself goes to its caller as it is.
+    """
+    return failure.reason in _REFUSED_HOPS and bool(failure.domain)
 
 
 def _is_unimplemented(code: grpc.StatusCode | None, failure: BaseException) -> bool:

@@ -23,7 +23,8 @@ def add_reflection(server: grpc.Server, services: Sequence[str]) -> None:
     A tool keeps its stream open for as long as it likes, so these streams have threads of their own:
     they cannot take those that serve calls.
     """
-    servicer = reflection.ReflectionServicer((*services, *NAMES))
+    # The newer name is served and not listed: it has no descriptor here, and a tool asks for that of all listed.
+    servicer = reflection.ReflectionServicer((*services, reflection.SERVICE_NAME))
 
     def tell(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         yield from servicer.ServerReflectionInfo(requests, context)

@@ -7,6 +7,7 @@ Source: https://google.aip.dev/193 and grpc's richer error model.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from portico.rpc.metadata import Metadata
 
 DETAILS_KEY = "grpc-status-details-bin"
+
+_UNREACHABLE = "a part of this service cannot be reached; try again"
+
+# gRPC's core in its own words: there is no code for what it says itself and nothing else marks it.
+_OF_THE_TRANSPORT = re.compile(
+    r"failed to connect to all addresses|connections to all backends failing|errors resolving"
+    r"|empty address list|Stream removed|Socket closed|Connection reset|Broken pipe|Endpoint closing"
+    r"|Transport closed|GOAWAY|keepalive watchdog|recvmsg:|sendmsg:|\b(ipv4|ipv6|unix|dns):"
+)
+
+
+def for_outsiders(error: StatusError) -> str:
+    """The error's message, without what the transport says about addresses inside."""
+    return _UNREACHABLE if _OF_THE_TRANSPORT.search(error.message) else error.message
 
 
 def to_status(error: StatusError) -> status_pb2.Status:
