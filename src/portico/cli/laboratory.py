@@ -96,3 +96,19 @@ def recovery(
     from portico.lab import recovery as laboratory
 
     raise typer.Exit(laboratory.main(json, runs=runs))
+
+
+@commands.command()
+def events(
+    json: JsonOption = None,
+    count: Annotated[
+        int, typer.Option("--events", min=8, max=10_000_000, help="So many are published.")
+    ] = 100_000,
+) -> None:
+    """Events by writers who commit late, over relays and consumers that are killed; fails when an effect is wrong.
+
+    Then how long an event takes at 500 a second.
+    """
+    from portico.lab import events as laboratory
+
+    raise typer.Exit(laboratory.main(json, events=count))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
+from portico.events.crew import lines_of
 from portico.events.receiver import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from portico.events.crew import Crew
     from portico.events.delivery import Delivery
     from portico.events.following import Following
     from portico.events.handing_on import HandingOn
@@ -20,33 +23,38 @@ _TAKE_BACK_SECONDS = 10.0
 
 
 class Here:
-    """Runs the reactions of this process, one after the other.
+    """Runs the reactions of this process, several at a time.
 
     Before that, events which modules in other processes react to are handed on: these get them at
     the same time, and wait for no reaction here.
     """
 
-    def __init__(self, delivery: Delivery, *, following: Following, handing_on: HandingOn) -> None:
+    def __init__(
+        self, delivery: Delivery, *, crew: Crew, following: Following, handing_on: HandingOn
+    ) -> None:
         self._delivery = delivery
+        self._crew = crew
         self._following = following
         self._handing_on = handing_on
         self._take_back_at = 0.0
 
-    def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> Iterator[Outcome]:
+    def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> list[Outcome]:
         """See ``Receiver``."""
         # Also one that was tried before: it may have been where its reactions were all in this process.
         self._handing_on.hand_on(records)
-        held: set[tuple[str, ...]] = set()
-        for record in records:
-            if record.line in held:
-                continue
+        outcomes: list[Outcome] = []
+
+        def react(record: Record) -> bool:
             failure = self._delivery.deliver(record)
             self._following.dealt_with(record.headers["request_id"], record.id)
-            if failure is not None:
-                held.add(record.line)
-            yield Outcome(record, failure)
+            outcomes.append(Outcome(record, failure))
             if not proceed():
-                return
+                enough.set()
+            return failure is None and not enough.is_set()
+
+        enough = threading.Event()
+        self._crew.run(lines_of(records), lambda record: not enough.is_set() and react(record))
+        return outcomes
 
     def prepare(self) -> None:
         """See ``Receiver``. The topology may have changed, and old processes may still run."""

@@ -128,15 +128,17 @@ WITH early AS MATERIALIZED (
         FROM "{schema}".outbox_elsewhere WHERE {pending} AND module = ANY(%(modules)s)
         ORDER BY sequence LIMIT %(window)s) AS oldest),
 claimed AS MATERIALIZED (
-    SELECT module, aggregatetype, aggregateid
-    FROM "{schema}".outbox_elsewhere AS first
-    WHERE (event_id, module) IN (SELECT event_id, module FROM early WHERE place = 1) AND {pending} AND {due}
-    ORDER BY sequence LIMIT %(aggregates)s FOR UPDATE SKIP LOCKED)
+    SELECT module, aggregatetype, aggregateid FROM "{schema}".outbox_elsewhere
+    WHERE event_id = ANY(ARRAY(SELECT event_id FROM early WHERE place = 1))
+        AND (event_id, module) IN (SELECT event_id, module FROM early WHERE place = 1) AND {pending} AND {due}
+    ORDER BY sequence LIMIT %(aggregates)s FOR UPDATE SKIP LOCKED),
+chosen AS MATERIALIZED (
+    SELECT early.* FROM early JOIN claimed USING (module, aggregatetype, aggregateid)
+    WHERE early.place <= %(run)s ORDER BY early.sequence, early.module LIMIT %(most)s)
 SELECT event.id, event.aggregatetype, event.aggregateid, event.type, event.payload, event.headers,
-       event.occurred_at, early.attempts, early.next_attempt_at, early.module
-FROM early JOIN claimed USING (module, aggregatetype, aggregateid)
-JOIN "{schema}".outbox AS event ON event.id = early.event_id
-WHERE early.place <= %(run)s ORDER BY early.sequence, early.module LIMIT %(most)s
+       event.occurred_at, chosen.attempts, chosen.next_attempt_at, chosen.module
+FROM chosen CROSS JOIN LATERAL (SELECT * FROM "{schema}".outbox WHERE id = chosen.event_id OFFSET 0) AS event
+ORDER BY chosen.sequence, chosen.module
 """
 
 _DELIVERABLE = """

@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from portico.context import entered, root
+from portico.events.crew import Crew
 from portico.events.delivery import Delivery
 from portico.events.doorbell import Bell
 from portico.events.elsewhere import Elsewhere
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from portico.telemetry.otel.tracer import Tracer
 
 _CALL_MARGIN_SECONDS = 1.0
+_EVENTS_OF_ONE = 3  # aggregate, of those that wait together, as a guess
 
 
 class Relay:
@@ -74,6 +76,7 @@ class Relay:
             timeout_seconds=self._settings.reaction_timeout_seconds,
             tracer=tracer,
         )
+        self._crew = Crew(self._settings.reactions_at_once)
         bells = {process: Bell() for process in self._elsewhere.neighbours}
         self._handing_on = HandingOn(
             self._databases.values(), self._elsewhere, following=self._following, bells=bells
@@ -112,6 +115,7 @@ class Relay:
         """
         return EventsServicer(
             self._delivery,
+            crew=self._crew,
             following=self._following,
             provenance=provenance,
             batch_seconds=self._settings.batch_seconds,
@@ -132,6 +136,7 @@ class Relay:
             lane.ask_to_stop()
         for lane in self._lanes:
             lane.stop()
+        self._crew.close()
 
     @property
     def is_running(self) -> bool:
@@ -180,7 +185,12 @@ class Relay:
         aggregates, run = settings.aggregates_per_batch, settings.events_per_aggregate
         return Lane(
             {schema: (each, Outbox(schema)) for schema, each in self._databases.items()},
-            Here(self._delivery, following=self._following, handing_on=self._handing_on),
+            Here(
+                self._delivery,
+                crew=self._crew,
+                following=self._following,
+                handing_on=self._handing_on,
+            ),
             name="portico-relay",
             clock=self._clock,
             bell=bell,
@@ -194,6 +204,8 @@ class Relay:
         longest = settings.batch_seconds + settings.reaction_timeout_seconds + _CALL_MARGIN_SECONDS
         modules = neighbour.reacts
         most = settings.events_per_call
+        # No more than a call has room for: the others are for other relays.
+        aggregates = min(settings.aggregates_per_batch, max(most // _EVENTS_OF_ONE, 1))
         return Lane(
             {schema: (each, Onward(schema, modules)) for schema, each in self._databases.items()},
             There(neighbour, following=self._following, timeout_seconds=longest),
@@ -201,7 +213,7 @@ class Relay:
             clock=self._clock,
             bell=bell,
             settings=settings,
-            limits=Limits(settings.aggregates_per_batch, settings.events_per_aggregate, most),
+            limits=Limits(aggregates, settings.events_per_aggregate, most),
             random=self._random,
         )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING
 
+from portico.events.crew import lines_of
 from portico.events.wire import record_of
 from portico.v1 import events_service_pb2 as pb
 from portico.v1.events_service_pb2_grpc import EventsServiceServicer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from portico.events.crew import Crew
     from portico.events.delivery import Delivery
     from portico.events.following import Following
     from portico.events.outbox import Record
@@ -37,6 +39,7 @@ class EventsServicer(EventsServiceServicer):
         self,
         delivery: Delivery,
         *,
+        crew: Crew,
         following: Following,
         provenance: Provenance | None = None,
         batch_seconds: float = 1.0,
@@ -47,6 +50,7 @@ class EventsServicer(EventsServiceServicer):
         ``provenance`` says who may send which events; without it everybody whose call comes through.
         """
         self._delivery = delivery
+        self._crew = crew
         self._following = following
         self._provenance = provenance
         self._batch_seconds = batch_seconds
@@ -57,21 +61,23 @@ class EventsServicer(EventsServiceServicer):
     def Deliver(  # noqa: N802  # the contract's name
         self, request: pb.DeliverRequest, context: grpc.ServicerContext
     ) -> pb.DeliverResponse:
-        """Run the reactions, one after the other, while there is time."""
+        """Run the reactions, several at a time, while there is time."""
         until, no_more_after = _limits(context, self._batch_seconds)
-        held: set[tuple[str, ...]] = set()
-        response = pb.DeliverResponse()
         records = [record_of(event) for event in request.events]
         self._check(records, context)
-        for position, (event, record) in enumerate(zip(request.events, records, strict=True)):
-            is_late = position and time.monotonic() > no_more_after
-            if record.line in held or is_late or not context.is_active():
-                outcome = _Outcome(state=_State.NOT_TRIED)
-            else:
-                outcome = self._deliver(record, until, follow=event.follow)
-            if outcome.state != _State.DONE:
-                held.add(record.line)
-            response.outcomes.append(outcome)
+        places = {id(record): place for place, record in enumerate(records)}
+        response = pb.DeliverResponse(outcomes=[_Outcome(state=_State.NOT_TRIED) for _ in records])
+
+        def react(record: Record) -> bool:
+            place = places[id(record)]
+            is_late = place and time.monotonic() > no_more_after
+            if is_late or not context.is_active():
+                return False
+            outcome = self._deliver(record, until, follow=request.events[place].follow)
+            response.outcomes[place].CopyFrom(outcome)
+            return outcome.state == _State.DONE
+
+        self._crew.run(lines_of(records), react)
         return response
 
     def Follow(  # noqa: N802  # the contract's name

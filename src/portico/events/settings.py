@@ -13,6 +13,8 @@ class RelaySettings:
     """How often it looks by itself: for retries that are due, and for what nobody told it of."""
     batch_seconds: float = 1.0
     """After so long a batch ends with the event at hand; the rest of it is for anyone to take."""
+    reactions_at_once: int = 4
+    """Of different aggregates, in this process; each takes a connection."""
     aggregates_per_batch: int = 100
     events_per_aggregate: int = 100
     events_per_call: int = 100

@@ -57,7 +57,7 @@ class LabProcess:
             env=self._environment,
         )
         try:
-            self.told = self._answer()
+            self.told = self.answer()
         except BaseException:
             self._child.communicate()
             raise
@@ -67,15 +67,16 @@ class LabProcess:
         stdin = cast("IO[str]", self._child.stdin)
         stdin.write(f"{question}\n")
         stdin.flush()
-        return self._answer()
+        return self.answer()
+
+    def answer(self) -> Any:
+        """The next line that it says by itself."""
+        line = cast("IO[str]", self._child.stdout).readline()
+        if not line:
+            raise RuntimeError(f"{self._name} ended or did not start")
+        return json.loads(line)
 
     def kill(self) -> None:
         """SIGKILL: it gets no chance to say good-bye."""
         self._child.kill()
         self._child.communicate()
-
-    def _answer(self) -> Any:
-        line = cast("IO[str]", self._child.stdout).readline()
-        if not line:
-            raise RuntimeError(f"{self._name} ended or did not start")
-        return json.loads(line)

@@ -110,7 +110,7 @@ class Node:
             clock=self._clock,
             doorbell=self.doorbell,
             elsewhere=Elsewhere((each.neighbour() for each in others), process=self.module),
-            settings=RelaySettings(**settings),
+            settings=RelaySettings(**{"reactions_at_once": 1, **settings}),
             random=Random(1),
         )
 

@@ -66,7 +66,7 @@ class RelayFor:
             [each for group in reactions for each in group],
             clock=self._clock,
             doorbell=self._doorbell,
-            settings=RelaySettings(**settings),
+            settings=RelaySettings(**{"reactions_at_once": 1, **settings}),
             random=Random(1),
         )
 

@@ -1,0 +1,59 @@
+"""A process that reacts: each event leaves a row, with the time it took to get there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.wrappers_pb2 import StringValue
+
+from portico.events import reacts_to
+from portico.lab.outbox.node import Node
+from portico.rpc.policy import Policy
+from portico.rpc.registry import Registry
+from portico.rpc.server import Server
+from portico.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_CALL_SECONDS = 30.0
+
+
+class Effects:
+    """The receiver's only reaction."""
+
+    @reacts_to(StringValue)
+    def on_event(self, event: StringValue, session: Connection) -> None:
+        """Write the effect down; nothing in the table would refuse it a second time."""
+        aggregate, number, sent = event.value.split(":")
+        row = {"aggregate": aggregate, "number": int(number), "waited": _now_ms() - float(sent)}
+        session.exec_driver_sql(
+            "INSERT INTO receiver.effects (aggregate, number, waited_ms) "
+            "VALUES (%(aggregate)s, %(number)s, %(waited)s)",
+            row,
+        )
+
+
+def _now_ms() -> float:
+    return time.time_ns() / 1e6
+
+
+def serve(url: str, port: str) -> None:
+    """The child: react until stdin ends, or it is killed."""
+    registry = Registry()
+    add: Any = add_EventsServiceServicer_to_server  # typed for grpcio's own server
+    add(Node(url).consumer(Effects()).servicer(), registry.registrar("portico"))
+    server = Server(port=int(port))
+    server.bind()
+    server.mount(registry, Policy(default_timeout_seconds=_CALL_SECONDS), caller="sender")
+    server.start()
+    print(json.dumps(server.address), flush=True)
+    sys.stdin.read()
+    server.stop(1)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
