@@ -19,6 +19,7 @@ _AT_REST = """
     NOT EXISTS (SELECT FROM orders.workflow_runs AS run
                 WHERE run.subject = o.order_id AND run.status NOT IN ('DONE', 'UNDONE'))
 """
+_OUTBOXES = ("auth", "catalog", "inventory", "orders", "payments", "users")
 _PLACED = f"o.cancel_reason IS DISTINCT FROM 'NOT_PLACED' AND {_AT_REST}"
 
 LAWS = {
@@ -140,6 +141,9 @@ SETTLED = {
     "every workflow has ended": """
         SELECT name, key, status, direction, step, attempts, last_error FROM orders.workflow_runs
         WHERE status NOT IN ('DONE', 'UNDONE')
+        UNION ALL
+        SELECT name, key, status, direction, step, attempts, last_error FROM auth.workflow_runs
+        WHERE status NOT IN ('DONE', 'UNDONE')
     """,
     "nothing is held for an order that was never placed": """
         SELECT o.order_id, o.status, r.status AS reservation, p.status AS payment FROM orders.orders AS o
@@ -148,20 +152,14 @@ SETTLED = {
         WHERE o.cancel_reason = 'NOT_PLACED'
           AND (r.status <> 'RELEASED' OR p.status NOT IN ('VOIDED', 'FAILED', 'REFUNDED'))
     """,
-    "every event was delivered": """
-        SELECT type, aggregateid, attempts, last_error FROM orders.outbox WHERE delivered_at IS NULL
-        UNION ALL
-        SELECT type, aggregateid, attempts, last_error FROM inventory.outbox WHERE delivered_at IS NULL
-        UNION ALL
-        SELECT type, aggregateid, attempts, last_error FROM payments.outbox WHERE delivered_at IS NULL
-    """,
-    "every event reached the modules in other processes": """
-        SELECT module, aggregateid, attempts, last_error FROM orders.outbox_elsewhere WHERE delivered_at IS NULL
-        UNION ALL
-        SELECT module, aggregateid, attempts, last_error FROM inventory.outbox_elsewhere WHERE delivered_at IS NULL
-        UNION ALL
-        SELECT module, aggregateid, attempts, last_error FROM payments.outbox_elsewhere WHERE delivered_at IS NULL
-    """,
+    "every event was delivered": " UNION ALL ".join(
+        f"SELECT type, aggregateid, attempts, last_error FROM {schema}.outbox WHERE delivered_at IS NULL"
+        for schema in _OUTBOXES
+    ),
+    "every event reached the modules in other processes": " UNION ALL ".join(
+        f"SELECT module, aggregateid, attempts, last_error FROM {schema}.outbox_elsewhere WHERE delivered_at IS NULL"
+        for schema in _OUTBOXES
+    ),
     "an order follows its payment": """
         SELECT o.order_id, o.status, p.status AS payment FROM orders.orders AS o
         JOIN payments.payments AS p USING (payment_id)
@@ -179,6 +177,19 @@ SETTLED = {
         SELECT o.order_id, o.status, e.type, count(*) FROM orders.orders AS o
         JOIN orders.outbox AS e ON e.aggregateid = o.order_id
         GROUP BY o.order_id, e.type HAVING count(*) > 1
+    """,
+    "an account has its user": """
+        SELECT c.user_id, c.email, u.email, u.erased_at FROM auth.credentials AS c
+        LEFT JOIN users.users AS u USING (user_id)
+        WHERE u.email IS DISTINCT FROM c.email
+    """,
+    "a user has an account": """
+        SELECT u.user_id, u.email FROM users.users AS u LEFT JOIN auth.credentials AS c USING (user_id)
+        WHERE u.erased_at IS NULL AND c.user_id IS NULL
+    """,
+    "a user was announced once": """
+        SELECT aggregateid, count(*) FROM auth.outbox WHERE type = 'commerce.auth.v1.UserRegistered'
+        GROUP BY aggregateid HAVING count(*) > 1
     """,
 }
 

@@ -150,6 +150,13 @@ _PLANTED = {
         SELECT gen_random_uuid(), aggregatetype, aggregateid, type, payload, headers, occurred_at
         FROM orders.outbox WHERE type = 'commerce.orders.v1.OrderPaid'
     """,
+    "an account has its user": "UPDATE users.users SET email = 'another@example.com' WHERE user_id = 'usr_8923a10f'",
+    "a user has an account": "DELETE FROM auth.credentials",
+    "a user was announced once": """
+        INSERT INTO auth.outbox (id, aggregatetype, aggregateid, type, payload, headers, occurred_at)
+        SELECT gen_random_uuid(), 'auth', 'usr_8923a10f', 'commerce.auth.v1.UserRegistered', '', '{}', now()
+        FROM generate_series(1, 2)
+    """,
 }
 
 
