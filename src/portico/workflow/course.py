@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from portico.context import StepMark
+from portico.workflow import group
 from portico.workflow.attempts import call_out
 from portico.workflow.outcome import StepFailed, written
 from portico.workflow.run import Direction, Run, Status, too_late
@@ -14,8 +16,9 @@ from portico.workflow.standing import Standing
 from portico.workflow.step import marked, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from portico.workflow.definition import Step
     from portico.workflow.desk import Desk
     from portico.workflow.plan import Plan
 
@@ -36,6 +39,7 @@ class Course(Generic[State]):
         self.plan = plan
         self.standing = Standing(plan, run, state, desk)
         self._desk = desk
+        self._writing = threading.Lock()
         self._reach = plan.reach(run.step) if run.attempts else 0
 
     @property
@@ -57,7 +61,7 @@ class Course(Generic[State]):
         """
         self.plan.check(self.state)
         with self._in_time():
-            while self._is_remote and self.plan.steps[self._step].query:
+            while self._is_remote and self.plan.only_asks(self._step):
                 try:
                     self._leave_process()
                 except StepFailed as failed:
@@ -89,18 +93,42 @@ class Course(Generic[State]):
             self.standing.commit(self._own_steps)
 
     def _leave_process(self) -> None:
-        step = self.plan.steps[self._step]
-        self._call_out(step.name, step.action)
-        self._moved(self._step + 1)
+        end = self.plan.end(self._step)
+        step, *others = self.plan.steps[self._step : end]
+        if others:
+            self._call_out_at_once([step, *others])
+        else:
+            self._call_out(step.name, step.action)
+        self._moved(end)
+
+    def _call_out_at_once(self, steps: Sequence[Step[State]]) -> None:
+        def do(step: Step[State], state: State) -> None:
+            self._call_out(step.name, step.action, state)
+
+        copies, failure = group.at_once(steps, self.state, do)
+        try:
+            group.merge(steps, self.state, copies)
+        except RuntimeError as fault:
+            raise StepFailed(fault, maybe=True, passing=False) from fault
+        if failure is not None:
+            raise failure
 
     def _own_steps(self) -> Run:
         """Take the steps from here that stay in the process; the run as it is after them."""
         place, count = self._step, len(self.plan.steps)
         while place < count and not self.plan.is_remote[place]:
-            self._do(self.plan.steps[place].name, self.plan.steps[place].action)
-            place += 1
+            end = self.plan.end(place)
+            step, *others = self.plan.steps[place:end]
+            if others:
+                group.in_turn([step, *others], self.state, self._do_in_group)
+            else:
+                self._do(step.name, step.action)
+            place = end
         status = Status.DONE if place == count else Status.RUNNING
         return replace(self.run, step=place, status=status)
+
+    def _do_in_group(self, step: Step[State], state: State) -> None:
+        self._do(step.name, step.action, state)
 
     # The workflow's own time
 
@@ -167,25 +195,36 @@ class Course(Generic[State]):
 
         A refusal says that a step did not happen now. The process before may have done it, and those behind it.
         """
-        here = self._step + (1 if failed.maybe and self._is_remote else 0)
+        here = self.plan.end(self._step) if failed.maybe and self._is_remote else self._step
         return max(here, self._reach)
 
     # One step
 
-    def _call_out(self, name: str, action: Callable[[State], None] | None) -> None:
-        if action is not None:
-            call_out(
-                self._desk,
-                self._shown(name),
-                self._mark(name),
-                lambda: action(self.state),  # writing the run down may have read it anew
-                prepare=self.standing.renew_lease,
-            )
+    def _call_out(
+        self, name: str, action: Callable[[State], None] | None, state: State | None = None
+    ) -> None:
+        """``state`` is that of a step in a group; by default it is the run's."""
+        if action is None:
+            return
+        call_out(
+            self._desk,
+            self._shown(name),
+            self._mark(name),
+            # Writing the run down may have read its state anew.
+            lambda: action(self.state if state is None else state),
+            prepare=self._keep_lease,
+        )
 
-    def _do(self, name: str, action: Callable[[State], None] | None) -> None:
+    def _keep_lease(self) -> None:
+        with self._writing:  # steps of a group ask at the same time
+            self.standing.renew_lease()
+
+    def _do(
+        self, name: str, action: Callable[[State], None] | None, state: State | None = None
+    ) -> None:
         if action is not None:
             with marked(self._mark(name), self._shown(name)):
-                action(self.state)
+                action(self.state if state is None else state)
 
     def _mark(self, name: str) -> StepMark:
         return StepMark(self._desk.module, self.run.step_key(name))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 State = TypeVar("State")
+
+_LARGEST_GROUP = 8
+"""Each of its steps has a thread while it runs."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Step(Generic[State]):
     tables. A step calls no module but that one. ``query`` says that it only asks, so that nothing is
     lost when it never ran and nothing is done when it runs again. With ``pivot`` there is no way back
     once the step is done: steps behind it are tried until they succeed, whatever they are told.
+
+    Neighbouring steps that bear the name of one ``group`` do not depend on each other. Those that leave
+    the process run at the same time; together they run in turn. None sees what another one notes, and no
+    two change the same field of the state, which is a dataclass. When one of them fails, all are
+    undone, also the one that was refused.
     """
 
     name: str
@@ -34,6 +42,7 @@ class Step(Generic[State]):
     at: type | None = None
     query: bool = False
     pivot: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class Workflow(Generic[State]):
     WORKFLOW_DEADLINE. Behind a pivot it goes on all the same. While the modules live together it bounds
     the transaction, to its last step.
 
-    Raises ValueError when two steps share a name or there are none, or for a deadline that is not positive.
+    Raises ValueError when two steps share a name or there are none, for a deadline that is not positive,
+    and for a group that is torn apart, has more than eight steps, an own step or a pivot.
     """
 
     name: str
@@ -68,3 +78,18 @@ class Workflow(Generic[State]):
             raise ValueError(f"workflow {self.name} has two steps of one name: {', '.join(names)}")
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise ValueError(f"workflow {self.name} has no time: {self.deadline_seconds:g} s")
+        for group in {step.group for step in self.steps} - {""}:
+            _check_group(self.name, group, self.steps)
+
+
+def _check_group(workflow: str, group: str, steps: Sequence[Step[Any]]) -> None:
+    places = [place for place, step in enumerate(steps) if step.group == group]
+    members = [steps[place] for place in places]
+    what = f"group {group} of workflow {workflow}"
+    if len(places) != places[-1] - places[0] + 1:
+        raise ValueError(f"{what} is torn apart by other steps")
+    if len(places) > _LARGEST_GROUP:
+        raise ValueError(f"{what} has more than {_LARGEST_GROUP} steps")
+    for step in members:
+        if step.at is None or step.pivot:
+            raise ValueError(f"{what} has the step {step.name}, which is an own one or a pivot")

@@ -9,9 +9,9 @@ import orjson
 from portico import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from portico.workflow.definition import Workflow
+    from portico.workflow.definition import Step, Workflow
     from portico.workflow.run import Run
 
 State = TypeVar("State")
@@ -27,7 +27,13 @@ class Plan(Generic[State]):
         """``kind`` is the dataclass of the state; its fields are plain data."""
         self.workflow = workflow
         self.steps = tuple(workflow.steps)
-        self.is_remote = tuple(is_remote(step.at, is_local) for step in self.steps)
+        self._ends = _ends(self.steps)
+        leaves = [is_remote(step.at, is_local) for step in self.steps]
+        # Of a group in which one step leaves the process, all are transactions of their own.
+        self.is_remote = tuple(
+            any(leaves[each] for each in self._group_around(place))
+            for place in range(len(self.steps))
+        )
         self._kind = kind
 
     @property
@@ -39,6 +45,24 @@ class Plan(Generic[State]):
     def strategy(self) -> Strategy:
         """Together when no step leaves the process."""
         return "apart" if any(self.is_remote) else "together"
+
+    def end(self, place: int) -> int:
+        """Behind the steps that are taken with the one at ``place``: of its group, or it alone."""
+        return self._ends[place]
+
+    def only_asks(self, place: int) -> bool:
+        """Whether the step at ``place``, with its group, changes nothing."""
+        return all(step.query for step in self.steps[place : self.end(place)])
+
+    def is_first(self, place: int) -> bool:
+        """Whether the step at ``place`` is the first of its group, or in none."""
+        return self._group_around(place).start == place
+
+    def _group_around(self, place: int) -> range:
+        group, end = self.steps[place].group, self._ends[place]
+        while group and place > 0 and self.steps[place - 1].group == group:
+            place -= 1
+        return range(place, end)
 
     def is_past_pivot(self, done: int) -> bool:
         """Whether there is no way back after the first ``done`` steps."""
@@ -89,6 +113,14 @@ class Plan(Generic[State]):
                 f"the state of {self.workflow.name} is not a {self._kind.__name__} of plain data: "
                 "lists, dicts, strings, numbers, booleans and None"
             )
+
+
+def _ends(steps: Sequence[Step[Any]]) -> tuple[int, ...]:
+    ends: list[int] = []
+    for place, step in reversed(list(enumerate(steps))):
+        goes_on = step.group and place + 1 < len(steps) and steps[place + 1].group == step.group
+        ends.insert(0, ends[0] if goes_on else place + 1)
+    return tuple(ends)
 
 
 def is_remote(stub_class: type | None, is_local: Callable[[type], bool]) -> bool:

@@ -239,10 +239,13 @@ def _fork_of(old: Record, step: str) -> Run:
 
 
 def _place(record: Record, step: str) -> int:
-    names = [each.name for each in _plan_of(record).steps]
-    if step and step not in names:
-        raise errors.invalid_argument("STEP_UNKNOWN", f"there is no step {step}", step=step)
-    return names.index(step) if step else 0
+    plan = _plan_of(record)
+    places = {each.name: place for place, each in enumerate(plan.steps) if plan.is_first(place)}
+    if step and step not in places:
+        raise errors.invalid_argument(
+            "STEP_UNKNOWN", f"no step {step}, or not the first one of its group", step=step
+        )
+    return places[step] if step else 0
 
 
 def _with_changes(

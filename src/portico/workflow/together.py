@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
 from portico.context import StepMark
 from portico.errors import StatusError
+from portico.workflow.group import in_turn
 from portico.workflow.run import too_late
 from portico.workflow.step import marked, within
 
 if TYPE_CHECKING:
     from portico.context import Call
     from portico.data import Database
-    from portico.workflow.definition import Workflow
+    from portico.workflow.definition import Step, Workflow
 
 State = TypeVar("State")
 
@@ -44,11 +46,18 @@ def _run(
     key: str,
     call: Call | None = None,
 ) -> State:
+    def do(step: Step[State], state: State) -> None:
+        mark = StepMark(module, f"{key}/{step.name}")
+        with marked(mark, f"{workflow.name}.{step.name}"):
+            step.action(state)
+        if call is not None and not call.is_active():
+            raise too_late(workflow.name)
+
     with database.unit_of_work():
-        for step in workflow.steps:
-            mark = StepMark(module, f"{key}/{step.name}")
-            with marked(mark, f"{workflow.name}.{step.name}"):
-                step.action(state)
-            if call is not None and not call.is_active():
-                raise too_late(workflow.name)
+        for name, steps in groupby(workflow.steps, key=lambda step: step.group):
+            if name:
+                in_turn(list(steps), state, do)
+            else:
+                for step in steps:
+                    do(step, state)
     return state
