@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from portico.telemetry.otel.tracer import Tracer
 
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
 class HopServer:
     """Serves the modules of this process to the other processes; whoever has no passport is an outsider here."""
 
@@ -156,9 +159,14 @@ def _passports(settings: Settings, clock: Clock) -> Passports:
 def _certificates(settings: Settings, placement: Placement) -> Certificates | None:
     """The certificate of this process; None where calls between processes go in the clear.
 
-    SettingsError when there is one that cannot be used.
+    SettingsError when there is one that cannot be used, or none where there must be.
     """
     if settings.certificates is None:
+        if settings.profile == "production" and settings.hop_host not in _LOOPBACK:
+            raise SettingsError(
+                "certificates are required in the production profile where other machines reach"
+                f" hop_host ({settings.hop_host}): a passport that is overheard can be used for a while"
+            )
         return None
     from portico.security.bundle import CertificateError
     from portico.security.certificates import Certificates

@@ -90,7 +90,7 @@ class Placement:
         return [
             Demand(
                 process.name,
-                process.workers,
+                self._workers(process, settings),
                 process.replicas,
                 process.pool_size or settings.database_pool_size,
             )
@@ -98,6 +98,11 @@ class Placement:
             if process.database_url == self.process.database_url
             and any(module.owns_data for module in self.modules_of(process))
         ]
+
+    def _workers(self, process: Process, settings: Settings) -> int:
+        """As the topology says; of this process perhaps more, by ``--workers``."""
+        here = process.name == self.process.name
+        return max(process.workers, settings.supervised.workers if here else 1)
 
     def reactions_of(self, process: Process) -> dict[str, tuple[str, ...]]:
         """The event types that the modules of ``process`` react to, for each that reacts to anything."""

@@ -197,6 +197,25 @@ def test_a_split_without_a_secret_is_refused(tmp_path: Path) -> None:
         Program(application, settings)
 
 
+def test_passports_do_not_go_in_the_clear_between_machines_in_production(tmp_path: Path) -> None:
+    file = tmp_path / "split.toml"
+    file.write_text(SPLIT)
+    settings = Settings(
+        topology=file,
+        process="core",
+        addresses={"core": f"127.0.0.1:{free_port()}"},
+        hop_secret=SecretStr(SECRET),
+        hop_host="10.0.0.1",
+        profile="production",
+    )
+    application = Application(name="hello", modules=[GREETER])
+
+    with pytest.raises(SettingsError, match="certificates are required in the production profile"):
+        Program(application, settings)
+    Program(application, settings.model_copy(update={"profile": "development"}))
+    Program(application, settings.model_copy(update={"hop_host": "127.0.0.1"}))
+
+
 def test_a_neighbour_whose_address_nobody_knows_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "split.toml"
     file.write_text(SPLIT)

@@ -14,6 +14,7 @@ from portico.demand import Demand, TooManyConnectionsError, refuse_excess
 from portico.module import Module, ModuleError
 from portico.placement import Placement
 from portico.settings import Settings, SettingsError
+from portico.supervise.settings import SupervisedSettings
 from portico.topology import Topology, TopologyError
 
 SPLIT = """
@@ -276,3 +277,16 @@ def test_processes_with_a_database_of_their_own_are_counted_apart(load: Any) -> 
 
     assert shop == [Demand("payments", 1, 3, 7), Demand("shop", 1, 1, 7)]
     assert more == [Demand("more", 1, 1, 7)]
+
+
+def test_workers_that_the_command_line_asks_for_are_counted(load: Any) -> None:
+    owners = [
+        Module(name=each.name, provides=each.provides, requires=each.requires, owns_data=True)
+        for each in MODULES
+    ]
+    topology = load(SPLIT, owners)
+    settings = Settings(database_pool_size=7, supervised=SupervisedSettings(workers=4))
+
+    demands = Placement(topology, topology.processes["shop"], owners).demands(settings)
+
+    assert demands == [Demand("payments", 1, 3, 7), Demand("shop", 4, 1, 7)]

@@ -81,7 +81,7 @@ def workers_of(
     """A spec for each worker of each replica. All share the public ports, those of one replica its own."""
     own = {**environment, **_variables(supervised__metrics_folder=premises.metrics(process))}
     grpc, http = premises.grpc(process), premises.http(process)
-    own |= _variables(supervised__http_socket=http.descriptor)
+    own |= _variables(supervised__http_socket=http.descriptor, supervised__workers=process.workers)
     if grpc is not None:
         own |= _variables(grpc_port=grpc.port)
     if process.database_url is None and premises.database_url is not None:

@@ -26,6 +26,12 @@ class SupervisedSettings(BaseModel):
         le=600,
         description="at SIGTERM: time to go on serving connections that are open, while they move elsewhere",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="copies of this process that run beside each other, itself included",
+    )
     metrics_folder: Path | None = Field(
         None, description="where the workers of a process find each other's metrics"
     )
