@@ -94,4 +94,6 @@ def _told(plan: Plan[Any], placement: Placement) -> str:
     places = zip(plan.steps, plan.is_remote, strict=True)
     stubs = [step.at for step, remote in places if remote and step.at is not None]
     away = dict.fromkeys(placement.module_of(service_of(stub)) for stub in stubs)
+    if not away:
+        return "apart, a log of its steps, since it waits"
     return f"apart, a log of its steps; over the network: {', '.join(away)}"

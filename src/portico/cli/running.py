@@ -149,7 +149,7 @@ def _runs(context: typer.Context) -> Iterator[Runs]:
 
 
 def _line(record: Record) -> str:
-    run, age = record.run, SystemClock().now() - run.created_at
+    run, age = record.run, SystemClock().now() - record.run.created_at
     where = f"{run.step}/{len(record.steps)}" if record.plan else f"{run.step}/?"
     told = [str(run.id), f"{run.status:7}", f"{run.name} v{run.version}", where]
     if record.next_step:

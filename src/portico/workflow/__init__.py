@@ -4,7 +4,7 @@ A module is given its :class:`Workflows`, defines each :class:`Workflow` there o
 the modules live decides how it runs; what it does is written once.
 """
 
-from portico.workflow.definition import Step, Workflow
+from portico.workflow.definition import Step, Wait, Workflow
 from portico.workflow.log import forget, under_way
 from portico.workflow.recovery import Recovery
 from portico.workflow.runs import Runs
@@ -16,6 +16,7 @@ __all__ = [
     "Recovery",
     "Runs",
     "Step",
+    "Wait",
     "Workflow",
     "WorkflowSettings",
     "Workflows",

@@ -39,7 +39,7 @@ class Apart:
         """As ``Workflows.run``."""
         if current().transaction is not None:
             raise TransactionMisuseError(
-                f"{plan.workflow.name} leaves the process and cannot run inside a unit of work"
+                f"{plan.workflow.name} leaves the process, or waits, and cannot run inside a unit of work"
             )
         course = self._new(plan, state, key)
         asked_at = self._desk.clock.now()
@@ -54,7 +54,7 @@ class Apart:
                 return self._go_on(course)
         else:
             return self._go_on(course)
-        return plan.answer(follow(self._desk, earlier))
+        return plan.answer(follow(self._desk, plan, earlier))
 
     def answer(self, plan: Plan[State], *, key: str) -> State | None:
         """What the run of ``key`` that is under way or done came to; None when there is none. Waits for it."""
@@ -65,7 +65,7 @@ class Apart:
                 return None
             now = self._desk.clock.now()
             run = self._desk.log.of_key(session, plan.workflow.name, key, undone_since=now)
-        return None if run is None else plan.answer(follow(self._desk, run))
+        return None if run is None else plan.answer(follow(self._desk, plan, run))
 
     def _new(self, plan: Plan[State], state: State, key: str) -> Course[State]:
         call, left = current(), current().time_remaining()
@@ -105,6 +105,8 @@ class Apart:
         except StepFailed as failed:
             failure = failed
         else:
+            if course.is_parked:
+                raise still_running(course.run)
             return course.state
         try:
             answer = self._without_success(course, failure)
@@ -115,7 +117,7 @@ class Apart:
     def _followed(self, course: Course[State]) -> State:
         """What becomes of the run in the hands of whoever took it up."""
         found = self._desk.find(course.run.id)
-        return course.plan.answer(follow(self._desk, found or course.run))
+        return course.plan.answer(follow(self._desk, course.plan, found or course.run))
 
     def _without_success(self, course: Course[State], failed: StepFailed) -> Exception:
         """See to it that the run ends, here or by recovery; what to tell the caller. Raises ``LeaseLost``."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from portico.context import StepMark
 from portico.workflow import group
 from portico.workflow.attempts import call_out
 from portico.workflow.outcome import StepFailed, written
-from portico.workflow.run import Direction, Run, Status, too_late
+from portico.workflow.run import Direction, Run, Status, too_late, waited_in_vain
 from portico.workflow.standing import Standing
 from portico.workflow.step import marked, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
-    from portico.workflow.definition import Step
+    from portico.workflow.definition import Step, Wait
     from portico.workflow.desk import Desk
     from portico.workflow.plan import Plan
 
@@ -40,6 +42,8 @@ class Course(Generic[State]):
         self.standing = Standing(plan, run, state, desk)
         self._desk = desk
         self._writing = threading.Lock()
+        self.is_parked = False
+        """It waits for something from outside, in nobody's hands."""
         self._reach = plan.reach(run.step) if run.attempts else 0
 
     @property
@@ -70,7 +74,7 @@ class Course(Generic[State]):
 
     def advance(self) -> None:
         """Go on to the end. Raises ``StepFailed`` and ``LeaseLost``."""
-        while self.run.status is Status.RUNNING:
+        while self.run.status is Status.RUNNING and not self.is_parked:
             try:
                 with self._in_time():
                     self._go_on()
@@ -85,12 +89,35 @@ class Course(Generic[State]):
             self.standing.commit(lambda: replace(self.run, status=Status.DONE))
         elif self._is_late():
             raise StepFailed(too_late(self.run.name), maybe=False, passing=False)
+        elif (wait := self.plan.wait_at(self._step)) is not None:
+            self._wait(wait)
         elif self._is_remote:
             self._leave_process()
             if self._is_remote and self.standing.has_news:
                 self.standing.commit(lambda: self.run)
         else:
             self.standing.commit(self._own_steps)
+
+    def _wait(self, wait: Wait[State]) -> None:
+        """Go on if there is nothing to wait for any more, else leave the run until there is."""
+        with self._desk.database.reading() as session:
+            awaited = self._desk.waits.find(session, self.run.id, wait.name)
+        if awaited is not None and awaited.has_come:
+            value = awaited.value
+            self.standing.commit(lambda: self._behind(wait, lambda state: wait.take(state, value)))
+        elif awaited is None or awaited.until is None or self._desk.clock.now() < awaited.until:
+            self.is_parked = self.standing.park(
+                wait.name, seconds=wait.seconds, deadline=self._deadline()
+            )
+        elif wait.late is None:
+            raise StepFailed(waited_in_vain(self.run.name, wait.name), maybe=False, passing=False)
+        else:
+            self.standing.commit(lambda: self._behind(wait, wait.late))
+
+    def _behind(self, wait: Wait[State], note: Callable[[State], None] | None) -> Run:
+        """End the wait and take the own steps behind it; the run as it is after them."""
+        self._do(wait.name, note)
+        return self._own_steps(self._step + 1)
 
     def _leave_process(self) -> None:
         end = self.plan.end(self._step)
@@ -113,10 +140,10 @@ class Course(Generic[State]):
         if failure is not None:
             raise failure
 
-    def _own_steps(self) -> Run:
-        """Take the steps from here that stay in the process; the run as it is after them."""
-        place, count = self._step, len(self.plan.steps)
-        while place < count and not self.plan.is_remote[place]:
+    def _own_steps(self, place: int | None = None) -> Run:
+        """Take the steps from here, or from ``place``, that stay in the process; the run as it is after them."""
+        place, count = self._step if place is None else place, len(self.plan.steps)
+        while place < count and not self.plan.is_remote[place] and not self.plan.wait_at(place):
             end = self.plan.end(place)
             step, *others = self.plan.steps[place:end]
             if others:
@@ -140,6 +167,10 @@ class Course(Generic[State]):
         if self.plan.is_past_pivot(max(self._step, self._reach)):
             return None
         return seconds - (self._desk.clock.now() - self.run.created_at).total_seconds()
+
+    def _deadline(self) -> datetime | None:
+        left = self._seconds_left()
+        return None if left is None else self._desk.clock.now() + timedelta(seconds=left)
 
     def _is_late(self) -> bool:
         left = self._seconds_left()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -45,6 +45,38 @@ class Step(Generic[State]):
     group: str = ""
 
 
+def _nothing(_: object) -> None:
+    pass
+
+
+def _unheard(_: object, __: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Wait(Step[State]):
+    """A step in which a run waits for something from outside, say a webhook, and holds no thread.
+
+    It comes by ``Workflows.signal`` with the name of this step, perhaps before the run is here; ``take``
+    then notes its value in the state. After ``seconds`` of waiting the run goes on with ``late`` instead
+    or, where there is none, is undone. Both run in the transaction of the own steps that follow.
+
+    A workflow with such a step is never one transaction, wherever its modules are: it splits here.
+    Raises ValueError for a wait that has no time, or is anything else besides.
+    """
+
+    action: Callable[[State], None] = _nothing
+    seconds: float = field(default=0.0, kw_only=True)
+    take: Callable[[State, Any], None] = field(default=_unheard, kw_only=True)
+    late: Callable[[State], None] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise ValueError(f"wait {self.name} has no time: {self.seconds:g} s")
+        if self.at or self.undo or self.query or self.pivot or self.group:
+            raise ValueError(f"wait {self.name} can do nothing but wait")
+
+
 @dataclass(frozen=True)
 class Workflow(Generic[State]):
     """Steps in order. ``version`` grows whenever a change would break a run that is under way.
@@ -61,7 +93,8 @@ class Workflow(Generic[State]):
     the transaction, to its last step.
 
     Raises ValueError when two steps share a name or there are none, for a deadline that is not positive,
-    and for a group that is torn apart, has more than eight steps, an own step or a pivot.
+    for a group that is torn apart, has more than eight steps, an own step or a pivot, and for a wait
+    without ``late`` behind a pivot.
     """
 
     name: str
@@ -78,6 +111,11 @@ class Workflow(Generic[State]):
             raise ValueError(f"workflow {self.name} has two steps of one name: {', '.join(names)}")
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise ValueError(f"workflow {self.name} has no time: {self.deadline_seconds:g} s")
+        past_pivot = False
+        for step in self.steps:
+            if past_pivot and isinstance(step, Wait) and step.late is None:
+                raise ValueError(f"wait {step.name} is behind a pivot and needs something for late")
+            past_pivot = past_pivot or step.pivot
         for group in {step.group for step in self.steps} - {""}:
             _check_group(self.name, group, self.steps)
 

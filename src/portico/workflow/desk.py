@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portico.ids import Ids
     from portico.workflow.run import Run
     from portico.workflow.settings import WorkflowSettings
+    from portico.workflow.waits import Waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Desk:
     module: str
     database: Database
     log: Log
+    waits: Waits
     clock: Clock
     ids: Ids
     settings: WorkflowSettings

@@ -104,6 +104,13 @@ class Log:
         }
         session.exec_driver_sql(self._sql["leave"], row)
 
+    def park(
+        self, session: Connection, run_id: UUID, *, owner: str, until: datetime, now: datetime
+    ) -> None:
+        """Let nobody take it up before ``until``, and then with all its attempts. Written in this transaction."""
+        row = {"id": run_id, "owner": owner, "until": until, "now": now}
+        session.exec_driver_sql(self._sql["park"], row)
+
     def take(
         self, session: Connection, *, known: Sequence[Version], lease: Lease, now: datetime
     ) -> Run | None:
@@ -237,6 +244,10 @@ WHERE id = %(id)s AND owner = %(owner)s AND status = 'RUNNING'
     "leave": """
 UPDATE {table} SET status = %(status)s, attempts = %(attempts)s, owner = '', lease_until = %(now)s,
                    next_attempt_at = %(next_attempt_at)s, last_error = %(last_error)s, updated_at = %(now)s
+WHERE id = %(id)s AND owner = %(owner)s AND status = 'RUNNING'
+""",
+    "park": """
+UPDATE {table} SET owner = '', attempts = 0, lease_until = %(now)s, next_attempt_at = %(until)s
 WHERE id = %(id)s AND owner = %(owner)s AND status = 'RUNNING'
 """,
     # A run counts an attempt when it is taken, so that one which ends its process each time dies in the end.

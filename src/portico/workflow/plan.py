@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import orjson
 
 from portico import errors
+from portico.workflow.definition import Wait
+from portico.workflow.run import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,12 +45,27 @@ class Plan(Generic[State]):
 
     @property
     def strategy(self) -> Strategy:
-        """Together when no step leaves the process."""
-        return "apart" if any(self.is_remote) else "together"
+        """Together when no step leaves the process or waits."""
+        return "apart" if any(self.is_remote) or self.waits else "together"
+
+    @property
+    def waits(self) -> bool:
+        """Whether any step waits for something from outside."""
+        return waits(self.workflow)
+
+    def wait_at(self, place: int) -> Wait[State] | None:
+        """The step at ``place`` if it is one that waits."""
+        step = self.steps[place] if place < len(self.steps) else None
+        return step if isinstance(step, Wait) else None
 
     def end(self, place: int) -> int:
         """Behind the steps that are taken with the one at ``place``: of its group, or it alone."""
         return self._ends[place]
+
+    def is_parked(self, run: Run) -> bool:
+        """Whether ``run`` waits, in nobody's hands."""
+        is_at_wait = run.version == self.workflow.version and self.wait_at(run.step) is not None
+        return is_at_wait and not run.owner and run.direction is Direction.FORWARD
 
     def only_asks(self, place: int) -> bool:
         """Whether the step at ``place``, with its group, changes nothing."""
@@ -126,3 +143,8 @@ def _ends(steps: Sequence[Step[Any]]) -> tuple[int, ...]:
 def is_remote(stub_class: type | None, is_local: Callable[[type], bool]) -> bool:
     """Whether a step at this stub class leaves the process."""
     return stub_class is not None and not is_local(stub_class)
+
+
+def waits(workflow: Workflow[Any]) -> bool:
+    """Whether any step of it waits for something from outside."""
+    return any(isinstance(step, Wait) for step in workflow.steps)

@@ -157,10 +157,11 @@ def _purged(workflows: Workflows, before: datetime) -> int:
 
 
 def _has_log(workflows: Workflows) -> bool:
-    desk = workflows.desk
+    desk, plans = workflows.desk, workflows.plans.values()
     with entered(root()), desk.database.reading() as session:
-        if desk.log.is_there(session):
-            return True
-    if any(plan.strategy == "apart" for plan in workflows.plans.values()):
+        has_runs, has_waits = desk.log.is_there(session), desk.waits.is_there(session)
+    if not has_runs and any(plan.strategy == "apart" for plan in plans):
         _log.error("module %s has no workflow log: its migrations do not make it", desk.module)
-    return False
+    if not has_waits and any(plan.waits for plan in plans):
+        _log.error("module %s has no table of waits: its migrations do not make it", desk.module)
+    return has_runs

@@ -92,6 +92,16 @@ def too_late(workflow: str) -> errors.StatusError:
     )
 
 
+def waited_in_vain(workflow: str, name: str) -> errors.StatusError:
+    """What a run waited for has not come in its time."""
+    return errors.failed_precondition(
+        "WORKFLOW_WAIT_OVER",
+        "what this waited for has not come in time, and it is taken back",
+        workflow=workflow,
+        wait=name,
+    )
+
+
 def dead(run: Run) -> errors.StatusError:
     """The run was given up half way."""
     return errors.internal(

@@ -59,7 +59,26 @@ CREATE INDEX workflow_runs_ended ON "{schema}".workflow_runs (updated_at) WHERE 
 """
 
 
+_WAITS_V1 = """
+CREATE TABLE "{schema}".workflow_waits (
+    run_id       uuid NOT NULL,
+    name         text NOT NULL,
+    until        timestamptz,
+    value        jsonb,
+    signalled_at timestamptz,
+    CONSTRAINT workflow_waits_pkey PRIMARY KEY (run_id, name),
+    CONSTRAINT workflow_waits_run_id_fkey FOREIGN KEY (run_id)
+        REFERENCES "{schema}".workflow_runs ON DELETE CASCADE
+)
+"""
+
+
 def create_v1(op: Operations, schema: str) -> None:
     """Make ``workflow_runs`` in ``schema``; called by a migration of a module that runs workflows."""
     for statement in (_RUNS_V1, _KEY_V1, _UNDONE_V1, _LEASE_V1, _SUBJECT_V1, _ENDED_V1):
         op.execute(statement.format(schema=schema))
+
+
+def create_waits_v1(op: Operations, schema: str) -> None:
+    """Make ``workflow_waits`` beside ``workflow_runs``, for a module whose workflows have a ``Wait``."""
+    op.execute(_WAITS_V1.format(schema=schema))

@@ -15,6 +15,7 @@ from portico.workflow.run import Direction, Run, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from portico.workflow.desk import Desk
     from portico.workflow.plan import Plan
@@ -94,6 +95,34 @@ class Standing(Generic[State]):
             return
         if time.monotonic() - self._written_at > self._desk.settings.lease_seconds / 3:
             self.commit(lambda: self.run)
+
+    def park(self, name: str, *, seconds: float, deadline: datetime | None) -> bool:
+        """Write down that the run waits for ``name``, so many seconds since it first came here, and leave it.
+
+        False when it has come meanwhile. Nobody takes it up before it comes, the time is over or
+        ``deadline`` is. Raises as ``commit``.
+        """
+        parked = False
+
+        def attempt() -> None:
+            nonlocal parked
+            with self._desk.database.unit_of_work() as session:
+                now, state = self._desk.clock.now(), self.plan.encode(self.state)
+                lease = self._desk.lease(self._owner, now)
+                self._desk.log.save(session, self.run, state=state, lease=lease, now=now)
+                limit = now + timedelta(seconds=seconds)
+                awaited = self._desk.waits.begin(session, self.run.id, name, until=limit)
+                parked = not awaited.has_come
+                if parked:
+                    until = awaited.until or limit
+                    until = until if deadline is None else min(until, deadline)
+                    self._desk.log.park(
+                        session, self.run.id, owner=self._owner, until=until, now=now
+                    )
+            self._is_written(self.run, state)
+
+        repeat(self._desk, attempt)
+        return parked
 
     def leave(self, *, delay_seconds: float, why: Exception) -> None:
         """Let somebody else go on after a while; after too many attempts nobody does, until a person looks.

@@ -13,10 +13,12 @@ from portico.telemetry import logs
 from portico.telemetry.spans import part
 from portico.workflow import together
 from portico.workflow.apart import Apart
+from portico.workflow.definition import Wait
 from portico.workflow.desk import Desk
 from portico.workflow.log import Log, Version
-from portico.workflow.plan import Plan, Strategy, is_remote
+from portico.workflow.plan import Plan, Strategy, is_remote, waits
 from portico.workflow.settings import WorkflowSettings
+from portico.workflow.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +41,7 @@ class Workflows:
     """The workflows of one module: defined once at the start, run by its use cases.
 
     A workflow whose steps all stay in the process is one transaction: *together*. Where one leaves
-    it, each run is written to a log in the module's schema and finished or undone in the end, by this
+    it, or waits, each run is written to a log in the module's schema and finished or undone in the end, by this
     process or another one: *apart*.
     """
 
@@ -58,6 +60,7 @@ class Workflows:
             module=module,
             database=database,
             log=Log(database.schema),
+            waits=Waits(database.schema),
             clock=clock,
             ids=Ids(clock=clock),
             settings=settings or WorkflowSettings(),
@@ -86,7 +89,7 @@ class Workflows:
     def strategy(self, workflow: Workflow[Any]) -> Strategy:
         """How the workflow runs in this process."""
         leaves = any(is_remote(step.at, self._is_local) for step in workflow.steps)
-        return "apart" if leaves else "together"
+        return "apart" if leaves or waits(workflow) else "together"
 
     def run(self, workflow: Workflow[State], state: State, *, key: str) -> State:
         """Run all steps and return the state they left.
@@ -98,7 +101,7 @@ class Workflows:
         while it is under way waits for it. A run that was undone has left nothing: its key is free, as
         it is together. Also together, a run from before a move is the answer of its repeat, where
         that fails with ALREADY_EXISTS. A step that cannot be reached counts as refused after a few attempts. When the
-        caller's time ends first, or there is no way back, the run goes on without it: ABORTED with
+        caller's time ends first, the run waits, or there is no way back, it goes on without it: ABORTED with
         WORKFLOW_RUNNING and the metadata ``workflow`` and ``run_id``.
 
         Raises RuntimeError for a workflow that leaves the process and was never defined, and
@@ -127,6 +130,22 @@ class Workflows:
             if answer is None:
                 raise
             return answer
+
+    def signal(self, workflow: Workflow[Any], *, key: str, name: str, value: object = None) -> bool:
+        """Tell the run of ``key`` that what its step ``name`` waits for has come, with a value of plain data.
+
+        Whether there was such a run: False when it has not begun, has ended or is being undone. The first
+        signal counts, a repeat changes nothing. It may come before the run is at its wait. The run goes on
+        within a second or so, once the transaction that this is called in has committed.
+
+        Raises ValueError when the workflow has no such wait.
+        """
+        if not any(isinstance(step, Wait) and step.name == name for step in workflow.steps):
+            raise ValueError(f"workflow {workflow.name} has no wait {name}")
+        with self.desk.database.unit_of_work() as session:
+            return self.desk.waits.signal(
+                session, workflow.name, key, name, value, now=self.desk.clock.now()
+            )
 
     def take_up(self) -> Run | None:
         """Go on with one run that nobody works on; None when there is none. For ``Recovery``."""

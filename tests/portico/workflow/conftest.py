@@ -38,6 +38,7 @@ def url(database_url: URL) -> URL:
         )
     op.execute('CREATE TABLE shop.diary ("order" text, what text, price integer)')
     schema.create_v1(op, "shop")
+    schema.create_waits_v1(op, "shop")
     for statement in WRITES_ARE_COUNTED:
         op.execute(statement)
     return database_url
