@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     database_pool_timeout_seconds: float = Field(
         5.0, gt=0, le=60, description="longest wait for a connection"
     )
+    events_keep_days: float = Field(
+        7.0, gt=0, description="events that have reached everybody are removed after so long"
+    )
+    inbox_keep_days: float = Field(
+        60.0, gt=0, description="notes of what was reacted to; no less than events_keep_days"
+    )
     redis_url: SecretStr | None = Field(
         None, description="Redis, for what several processes will share; nothing uses it yet"
     )

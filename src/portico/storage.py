@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _log = logs.logger("portico.storage")
 
 _POOL_PER_REACTION = 5
+_DAY_SECONDS = 24 * 3600.0
 
 # Some are kept back for superusers and, since version 16, for roles that are named.
 _MOST_CONNECTIONS = """
@@ -187,14 +188,23 @@ class Storage:
             clock=self._clock,
             doorbell=self._doorbell,
             elsewhere=elsewhere,
-            settings=RelaySettings(reactions_at_once=self._reactions_at_once()),
+            settings=self._relay_settings(),
             tracer=self._tracer,
         )
 
-    def _reactions_at_once(self) -> int:
-        """So many that calls always find connections beside them."""
-        wanted = RelaySettings().reactions_at_once
-        return max(min(wanted, self._settings.database_pool_size // _POOL_PER_REACTION), 1)
+    def _relay_settings(self) -> RelaySettings:
+        settings = self._settings
+        if settings.inbox_keep_days < settings.events_keep_days:
+            raise SettingsError(
+                "inbox_keep_days is less than events_keep_days: events could come again that are forgotten"
+            )
+        most = RelaySettings().reactions_at_once
+        return RelaySettings(
+            # So many that calls always find connections beside them.
+            reactions_at_once=max(min(most, settings.database_pool_size // _POOL_PER_REACTION), 1),
+            keep_events_seconds=settings.events_keep_days * _DAY_SECONDS,
+            keep_notes_seconds=settings.inbox_keep_days * _DAY_SECONDS,
+        )
 
     def measure(self, relay: Relay, recovery: Recovery, metrics: Metrics) -> None:
         """Publish the pool, the relay and the recovery of workflows as metrics."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from portico.cli import checking, laboratory, placing, running, serving
+from portico.cli import checking, eventing, laboratory, placing, running, serving
 from portico.cli.options import load_application
 from portico.data.folder_lock import FolderInUseError
 from portico.data.migrations import MigrationError
@@ -25,6 +25,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for _room in (serving, checking, placing):
     cli.add_typer(_room.commands)
 cli.add_typer(running.commands, name="workflow", help="Look after the runs of workflows.")
+cli.add_typer(eventing.commands, name="events", help="Look after events.")
 cli.add_typer(laboratory.commands, name="lab", help="Measure what a network hop costs.")
 
 _MENDABLE = (

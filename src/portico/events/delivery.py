@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from portico.events import inbox
 from portico.events.publisher import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
@@ -60,15 +61,53 @@ class Delivery:
         for reaction in self._reactions.get(record.type, ()):
             if record.module not in ("", reaction.database.schema):
                 continue
-            try:
-                self._react(reaction, record, until)
-            except Exception as error:  # noqa: BLE001  # a reaction may raise anything
-                name = f"{reaction.database.schema}.{reaction.consumer}"
-                _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
-                return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+            failure = self._told(reaction, record, partial(self._react, reaction, record, until))
+            if failure is not None:
+                return failure
+        return None
+
+    @property
+    def consumers(self) -> dict[str, Reaction]:
+        """All reactions of this process, by ``module.Class.method``."""
+        found = [each for reactions in self._reactions.values() for each in reactions]
+        return {_name(each): each for each in found}
+
+    def reacted_to_by(self, consumer: str) -> str:
+        """The type of event that ``consumer`` reacts to; KeyError when nobody here is called that."""
+        return str(self.consumers[consumer].event.DESCRIPTOR.full_name)
+
+    def deliver_again(self, record: Record, consumer: str) -> str | None:
+        """Hand an event to one consumer alone, even if it had it before; the failure in words."""
+        reaction = self.consumers[consumer]
+        return self._told(reaction, record, partial(self._react_again, reaction, record))
+
+    def _react_again(self, reaction: Reaction, record: Record) -> None:
+        with self._call(reaction, record, inf), reaction.database.unit_of_work() as session:
+            module, name = reaction.database.schema, reaction.consumer
+            inbox.forget(session, module, event_id=record.id, consumer=name)
+            if reaction.in_transaction:
+                self._react_inside(reaction, record)
+        if not reaction.in_transaction:
+            self._react(reaction, record, inf)
+
+    def _told(self, reaction: Reaction, record: Record, react: Callable[[], None]) -> str | None:
+        try:
+            react()
+        except Exception as error:  # noqa: BLE001  # a reaction may raise anything
+            name = _name(reaction)
+            _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
+            return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
         return None
 
     def _react(self, reaction: Reaction, record: Record, until: float) -> None:
+        with self._call(reaction, record, until):
+            if reaction.in_transaction:
+                self._react_inside(reaction, record)
+            else:
+                self._react_outside(reaction, record)
+
+    @contextmanager
+    def _call(self, reaction: Reaction, record: Record, until: float) -> Iterator[None]:
         module = reaction.database.schema
         deadline = min(time.monotonic() + self._timeout_seconds, until)
         method = f"{module}.{reaction.consumer}"
@@ -76,10 +115,7 @@ class Delivery:
             None, origin_of(record.headers), method, module, record.aggregate_type, deadline, ()
         )
         with entered(call), self._span(call, record):
-            if reaction.in_transaction:
-                self._react_inside(reaction, record)
-            else:
-                self._react_outside(reaction, record)
+            yield
 
     def _span(self, call: Call, record: Record) -> AbstractContextManager[None]:
         if self._tracer is None:
@@ -115,6 +151,10 @@ class Delivery:
             consumer=reaction.consumer,
             at=self._clock.now(),
         )
+
+
+def _name(reaction: Reaction) -> str:
+    return f"{reaction.database.schema}.{reaction.consumer}"
 
 
 def _by_type(reactions: Iterable[Reaction]) -> dict[str, list[Reaction]]:

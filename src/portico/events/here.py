@@ -10,7 +10,7 @@ from portico.events.crew import lines_of
 from portico.events.receiver import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from portico.events.crew import Crew
     from portico.events.delivery import Delivery
@@ -30,12 +30,20 @@ class Here:
     """
 
     def __init__(
-        self, delivery: Delivery, *, crew: Crew, following: Following, handing_on: HandingOn
+        self,
+        delivery: Delivery,
+        *,
+        crew: Crew,
+        following: Following,
+        handing_on: HandingOn,
+        keep_house: Callable[[], None],
     ) -> None:
+        """``keep_house`` is called now and then, and does a little."""
         self._delivery = delivery
         self._crew = crew
         self._following = following
         self._handing_on = handing_on
+        self._keep_house = keep_house
         self._take_back_at = 0.0
 
     def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> list[Outcome]:
@@ -61,6 +69,7 @@ class Here:
         if time.monotonic() >= self._take_back_at:
             self._handing_on.take_back()
             self._take_back_at = time.monotonic() + _TAKE_BACK_SECONDS
+        self._keep_house()
 
     def missed(self) -> None:
         """See ``Receiver``; this process can always be reached."""

@@ -29,6 +29,12 @@ def has(session: Connection, schema: str, *, event_id: UUID, consumer: str) -> b
     return bool(session.exec_driver_sql(_HAS.format(schema=schema), row).scalar())
 
 
+def forget(session: Connection, schema: str, *, event_id: UUID, consumer: str) -> None:
+    """As if ``consumer`` had never had this event."""
+    row = {"event_id": event_id, "consumer": consumer}
+    session.exec_driver_sql(_FORGET.format(schema=schema), row)
+
+
 _INSERT = """
 INSERT INTO "{schema}".inbox (event_id, consumer, received_at) VALUES (%(event_id)s, %(consumer)s, %(at)s)
 ON CONFLICT DO NOTHING
@@ -37,3 +43,5 @@ ON CONFLICT DO NOTHING
 _HAS = """
 SELECT EXISTS (SELECT FROM "{schema}".inbox WHERE event_id = %(event_id)s AND consumer = %(consumer)s)
 """
+
+_FORGET = 'DELETE FROM "{schema}".inbox WHERE event_id = %(event_id)s AND consumer = %(consumer)s'

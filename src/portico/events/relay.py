@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
 from portico.context import entered, root
 from portico.events.crew import Crew
 from portico.events.delivery import Delivery
+from portico.events.desk import Desk
 from portico.events.doorbell import Bell
 from portico.events.elsewhere import Elsewhere
 from portico.events.handing_on import HandingOn
 from portico.events.here import Here
+from portico.events.housekeeping import Housekeeping
 from portico.events.lane import Lane
 from portico.events.onward import Onward
 from portico.events.outbox import Limits, Outbox
@@ -76,6 +79,8 @@ class Relay:
             timeout_seconds=self._settings.reaction_timeout_seconds,
             tracer=tracer,
         )
+        self.housekeeping = Housekeeping(self._databases.values(), clock=clock)
+        self._keep_house_at = clock.now()
         self._crew = Crew(self._settings.reactions_at_once)
         bells = {process: Bell() for process in self._elsewhere.neighbours}
         self._handing_on = HandingOn(
@@ -119,6 +124,15 @@ class Relay:
             following=self._following,
             provenance=provenance,
             batch_seconds=self._settings.batch_seconds,
+        )
+
+    def desk(self) -> Desk:
+        """For a person who looks after the events of these outboxes."""
+        return Desk(
+            self._databases.values(),
+            self._delivery,
+            clock=self._clock,
+            notes_kept=timedelta(seconds=self._settings.keep_notes_seconds),
         )
 
     def start(self) -> None:
@@ -190,6 +204,7 @@ class Relay:
                 crew=self._crew,
                 following=self._following,
                 handing_on=self._handing_on,
+                keep_house=self._keep_house,
             ),
             name="portico-relay",
             clock=self._clock,
@@ -216,6 +231,19 @@ class Relay:
             limits=Limits(aggregates, settings.events_per_aggregate, most),
             random=self._random,
         )
+
+    def _keep_house(self) -> None:
+        """A batch at each look; when there is nothing left, a long rest."""
+        if self._clock.now() >= self._keep_house_at:
+            settings = self._settings
+            removed = self.housekeeping.purge(
+                events_after=timedelta(seconds=settings.keep_events_seconds),
+                notes_after=timedelta(seconds=settings.keep_notes_seconds),
+            )
+            if not any(removed):
+                self._keep_house_at = self._clock.now() + timedelta(
+                    seconds=settings.housekeeping_seconds
+                )
 
     def _deliver_some(self) -> int:
         return sum(lane.deliver_some() for lane in self._lanes)

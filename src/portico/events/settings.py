@@ -27,3 +27,14 @@ class RelaySettings:
     first_pause_seconds: float = 0.1
     """Before the next call to a process that could not be reached; twice as long each time."""
     longest_pause_seconds: float = 2.0
+    keep_events_seconds: float = 7 * 24 * 3600.0
+    """After so long an event that has reached everybody is removed from its outbox."""
+    keep_notes_seconds: float = 60 * 24 * 3600.0
+    """And what an inbox knows of an event; not before the event itself."""
+    housekeeping_seconds: float = 3600.0
+    """So long it rests when nothing is left to remove."""
+
+    def __post_init__(self) -> None:
+        """ValueError when an event could come again that an inbox has forgotten."""
+        if self.keep_notes_seconds < self.keep_events_seconds:
+            raise ValueError("inboxes must remember events for as long as outboxes keep them")
