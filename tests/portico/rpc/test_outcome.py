@@ -13,8 +13,11 @@ from portico.errors import StatusError, unauthenticated
 from portico.rpc.local import LocalChannel
 
 
+base: Any = stubs.GreeterServiceServicer
+
+
 def ask(error: StatusError) -> StatusError:
-    class Greeter(stubs.GreeterServiceServicer):
+    class Greeter(base):
         def SayHello(self, request: pb.SayHelloRequest, context: Any) -> pb.SayHelloResponse:
             raise error
 
