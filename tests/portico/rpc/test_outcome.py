@@ -13,16 +13,13 @@ from portico.errors import StatusError, unauthenticated
 from portico.rpc.local import LocalChannel
 
 
-base: Any = stubs.GreeterServiceServicer
-
-
 def ask(error: StatusError) -> StatusError:
-    class Greeter(base):
-        def SayHello(self, request: pb.SayHelloRequest, context: Any) -> pb.SayHelloResponse:
-            raise error
+    def say_hello(_self: Any, _request: pb.SayHelloRequest, _context: Any) -> pb.SayHelloResponse:
+        raise error
 
+    greeter: Any = type("Greeter", (stubs.GreeterServiceServicer,), {"SayHello": say_hello})
     channel: Any = LocalChannel()
-    stubs.add_GreeterServiceServicer_to_server(Greeter(), channel)
+    stubs.add_GreeterServiceServicer_to_server(greeter(), channel)
     with pytest.raises(StatusError) as failed:
         stubs.GreeterServiceStub(channel).SayHello(pb.SayHelloRequest())
     return failed.value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.wrappers_pb2 import StringValue
 
+from portico.clock import SystemClock
 from portico.events import reacts_to
 from portico.lab.outbox.node import Node
 from portico.rpc.policy import Policy
@@ -38,7 +38,7 @@ class Effects:
 
 
 def _now_ms() -> float:
-    return time.time_ns() / 1e6
+    return SystemClock().now().timestamp() * 1000
 
 
 def serve(url: str, port: str) -> None:

@@ -47,7 +47,8 @@ class Writer:
             row = {"count": count, "name": name}
             before = session.exec_driver_sql(_NUMBER, row).scalar_one()
             for number in range(before + 1, before + count + 1):
-                message = StringValue(value=f"{name}:{number}:{time.time_ns() / 1e6}")
+                at_ms = SystemClock().now().timestamp() * 1000
+                message = StringValue(value=f"{name}:{number}:{at_ms}")
                 self._events.publish(session, message, aggregate_id=name)
             if delay_seconds:
                 time.sleep(delay_seconds)
