@@ -6,7 +6,9 @@ but its own tables is here.
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -36,6 +38,8 @@ from portico.context import Call, Identity, StepMark, current, entered, root
 from portico.data import Database
 from portico.errors import StatusError
 from portico.events import Events
+from portico.gateway import Gateway
+from portico.gateway.exchange import Request
 from portico.ids import Ids
 from portico.rpc.local import LocalChannel
 from portico.rpc.registry import Registry
@@ -164,7 +168,9 @@ class Apart:
         registrar: Any = registry.registrar("orders")
         add_OrdersServiceServicer_to_server(service, registrar)
         policy = self.harness.program.policy
-        self._stub = OrdersServiceStub(LocalChannel(registry, policy=policy, caller=""))
+        channel = LocalChannel(registry, policy=policy, caller="")
+        self._stub = OrdersServiceStub(channel)
+        self._gateway = Gateway(channel, ["commerce.orders.v1.OrdersService"])
         self.service = service
         self.place_workflow = place
 
@@ -181,6 +187,23 @@ class Apart:
         if stub is not None:
             return stub.PlaceOrder(request, metadata=as_them, timeout=1)
         return self._stub.PlaceOrder(request, metadata=as_them)
+
+    def post(self, customer: str, key: str, *, seconds: float) -> tuple[int, Any]:
+        """Place an order over REST, and wait so long for it: the status, and the JSON of the answer."""
+        content = {
+            "customerId": customer,
+            "items": [{"productId": "prod_7721", "quantity": 2}],
+            "paymentMethod": "pm_visa_9832",
+        }
+        headers = [
+            authorization(Identity(customer)),
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+            ("x-request-timeout", str(seconds)),
+        ]
+        body = json.dumps(content).encode()
+        answer = self._gateway.handle(Request("POST", "/api/v1/orders", headers=headers, body=body))
+        return answer.status, json.loads(answer.body)
 
     def orders(self, customer: str) -> list[Order]:
         found = self._stub.ListOrders(rpc.ListOrdersRequest(), metadata=self._as(customer))
@@ -488,6 +511,33 @@ def test_a_repeat_after_all_moved_together_is_the_run_from_before_the_move(apart
 
     (order,) = apart.orders(customer)
     assert apart.place(customer, stub=together).order_id == order.order_id
+
+
+def hangs(call: Callable[[], Any]) -> Any:
+    """As a module that answers nobody: until the time of the call is over."""
+    time.sleep(current().time_remaining() or 0)
+    raise errors.deadline_exceeded("", "no answer in time")
+
+
+def test_a_client_that_cannot_wait_gets_the_answer_later_with_the_same_key(apart: Apart) -> None:
+    customer = apart.customer()
+    apart.faults["Charge"] = [hangs]
+
+    status, problem = apart.post(customer, "later", seconds=1)
+
+    assert status == 409, problem
+    (info,) = (each for each in problem["details"] if each["@type"].endswith("ErrorInfo"))
+    assert info["reason"] == "WORKFLOW_RUNNING"
+    assert info["metadata"]["workflow"] == "orders.place_order"
+    again, told = apart.post(customer, "later", seconds=0.5)  # nobody has gone on with it yet
+    assert (again, told["details"][0]["metadata"]) == (409, info["metadata"])
+    assert apart.orders(customer) == []
+    apart.recover()
+
+    status, placed = apart.post(customer, "later", seconds=5)
+    assert status == 201, placed
+    assert [order.order_id for order in apart.orders(customer)] == [placed["orderId"]]
+    assert apart.post(customer, "later", seconds=5) == (201, placed)
 
 
 def test_a_cancelling_without_payments_goes_on_when_they_are_back(apart: Apart) -> None:

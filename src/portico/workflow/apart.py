@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +16,11 @@ from portico.workflow.following import follow
 from portico.workflow.log import LeaseLost
 from portico.workflow.outcome import StepFailed
 from portico.workflow.run import Direction, Run, Status, still_running
+from portico.workflow.step import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from portico.workflow.desk import Desk
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 State = TypeVar("State")
 
 _log = logs.logger("portico.workflow")
+
+_SHARE_FOR_ANSWER = 0.1
+_LONGEST_FOR_ANSWER_SECONDS = 0.5
 
 
 class Apart:
@@ -41,6 +47,10 @@ class Apart:
             raise TransactionMisuseError(
                 f"{plan.workflow.name} leaves the process, or waits, and cannot run inside a unit of work"
             )
+        with _time_to_answer():
+            return self._run(plan, state, key)
+
+    def _run(self, plan: Plan[State], state: State, key: str) -> State:
         course = self._new(plan, state, key)
         asked_at = self._desk.clock.now()
         try:
@@ -212,3 +222,11 @@ class Apart:
         settings = self._desk.settings
         longest = settings.first_delay_seconds * 2.0 ** min(attempts - 1, 30)
         return min(longest, settings.longest_delay_seconds) * self._desk.random.uniform(0.5, 1.0)
+
+
+def _time_to_answer() -> AbstractContextManager[object]:
+    """A block that ends a little before its caller's time: or that would hear of its deadline, and not of the run."""
+    left = current().time_remaining()
+    if left is None:
+        return nullcontext()
+    return within(left - min(left * _SHARE_FOR_ANSWER, _LONGEST_FOR_ANSWER_SECONDS))

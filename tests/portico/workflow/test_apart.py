@@ -11,7 +11,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from portico.context import Call, Identity, Origin, entered, root
+from portico.context import Call, Identity, Origin, current, entered, root
 from portico.data import TransactionMisuseError
 from portico.errors import StatusError
 from portico.workflow import Step, Workflow, Workflows, under_way
@@ -399,6 +399,22 @@ def test_a_run_goes_on_when_its_callers_time_is_over(shop: Shop, order: str) -> 
     assert shop.recover(seconds=0).finished == 1  # at once: nobody has to wait for a lease to end
     assert violations(shop, order) == []
     assert shop.buy(order).receipt == f"receipt of {order}"
+
+
+def test_its_caller_hears_of_the_run_while_there_is_time(shop: Shop, order: str) -> None:
+    """Over a network an answer that comes after the deadline is none."""
+
+    def hang(_: Callable[[], object]) -> None:
+        time.sleep(current().time_remaining() or 0)
+        raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
+
+    shop.depot.faults = [hang]
+    with entered(Call(None, Origin.fresh(), "", "shop", "", time.monotonic() + 2, ())) as caller:
+        failure = fails(shop, order)
+
+        assert caller.is_active()
+    assert failure.reason == "WORKFLOW_RUNNING"
+    assert shop.recover(seconds=0).finished == 1
 
 
 def test_recovery_calls_for_the_user_who_asked(shop: Shop, order: str) -> None:
