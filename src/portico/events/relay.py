@@ -22,6 +22,7 @@ from portico.events.outbox import Limits, Outbox
 from portico.events.servicer import EventsServicer
 from portico.events.settings import RelaySettings
 from portico.events.there import There
+from portico.events.timetable import Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,6 +82,7 @@ class Relay:
         )
         self.housekeeping = Housekeeping(self._databases.values(), clock=clock)
         self._keep_house_at = clock.now()
+        self._timetable = Timetable(self._databases.values(), clock=clock)
         self._crew = Crew(self._settings.reactions_at_once)
         bells = {process: Bell() for process in self._elsewhere.neighbours}
         self._handing_on = HandingOn(
@@ -165,7 +167,7 @@ class Relay:
         """
         until = time.monotonic() + timeout_seconds
         self._handing_on.take_back()
-        while self._deliver_some() or self._is_any_deliverable():
+        while self._timetable.bring_due() or self._deliver_some() or self._is_any_deliverable():
             if time.monotonic() > until:
                 raise TimeoutError(f"there are still events to deliver after {timeout_seconds:g} s")
 
@@ -233,7 +235,8 @@ class Relay:
         )
 
     def _keep_house(self) -> None:
-        """A batch at each look; when there is nothing left, a long rest."""
+        """A batch at each look; when there is nothing left to remove, a long rest."""
+        self._timetable.bring_due()
         if self._clock.now() >= self._keep_house_at:
             settings = self._settings
             removed = self.housekeeping.purge(

@@ -72,6 +72,18 @@ _ELSEWHERE_PENDING_V1 = """
 CREATE INDEX outbox_elsewhere_pending ON "{schema}".outbox_elsewhere (module, sequence)
 WHERE delivered_at IS NULL AND dead_at IS NULL
 """
+_LATER_V1 = """
+CREATE TABLE "{schema}".outbox_later (
+    id            uuid PRIMARY KEY,
+    aggregatetype text NOT NULL,
+    aggregateid   text NOT NULL,
+    type          text NOT NULL,
+    payload       bytea NOT NULL,
+    headers       jsonb NOT NULL,
+    deliver_at    timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.02)
+"""
+_LATER_DUE_V1 = 'CREATE INDEX outbox_later_due ON "{schema}".outbox_later (deliver_at)'
 
 
 def create_v1(op: Operations, schema: str) -> None:
@@ -83,4 +95,10 @@ def create_v1(op: Operations, schema: str) -> None:
 def add_elsewhere_v1(op: Operations, schema: str) -> None:
     """Make ``outbox_elsewhere`` in ``schema``: the events that modules in other processes have to get."""
     for statement in (_ELSEWHERE_V1, _ELSEWHERE_PENDING_V1):
+        op.execute(statement.format(schema=schema))
+
+
+def add_later_v1(op: Operations, schema: str) -> None:
+    """Make ``outbox_later`` in ``schema``, for a module that publishes events for a later moment."""
+    for statement in (_LATER_V1, _LATER_DUE_V1):
         op.execute(statement.format(schema=schema))

@@ -36,6 +36,8 @@ def url(database_url: URL) -> URL:
         op.execute(f"CREATE SCHEMA {name}")
         schema.create_v1(op, name)
         schema.add_elsewhere_v1(op, name)
+    schema.add_later_v1(op, "shop")
+    for name in MODULES:
         op.execute(
             f"CREATE TABLE {name}.effects "
             "(sequence bigint GENERATED ALWAYS AS IDENTITY, aggregate text, event text)"
@@ -53,6 +55,8 @@ def engine(url: URL) -> Iterator[Engine]:
                     f"TRUNCATE {name}.outbox, {name}.outbox_elsewhere, {name}.inbox, {name}.effects"
                 )
             )
+    with Database(engine, schema="shop").unit_of_work() as session:
+        session.execute(text("TRUNCATE shop.outbox_later"))
     yield engine
     assert engine.in_use == 0
     engine.close()
