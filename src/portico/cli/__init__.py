@@ -24,7 +24,7 @@ __all__ = ["cli", "load_application", "main"]
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for _room in (serving, checking, placing):
     cli.add_typer(_room.commands)
-cli.add_typer(running.commands, name="workflow", help="Look after the runs of workflows.")
+cli.add_typer(running.commands, name="workflow")
 cli.add_typer(eventing.commands, name="events", help="Look after events.")
 cli.add_typer(laboratory.commands, name="lab", help="Measure what a network hop costs.")
 

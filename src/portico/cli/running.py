@@ -32,7 +32,11 @@ def place(
     topology: TopologyOption = None,
     process: ProcessOption = None,
 ) -> None:
-    """Look after the runs of workflows, of all modules or of those of one process of a topology."""
+    """Look after the runs of workflows, of all modules or of those of one process of a topology.
+
+    On the database of the settings, whether anything serves or not. The embedded database belongs to the program
+    that runs: while it does, ask its portico.v1.WorkflowService.
+    """
     context.obj = app, topology, process
 
 

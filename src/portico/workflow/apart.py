@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -163,10 +164,14 @@ class Apart:
 
     def take_up(self, plans: dict[Version, Plan[object]]) -> Run | None:
         """Go on with one run that nobody works on; the run as it stands then, or None when there was none."""
-        course = self._take(plans)
-        if course is None:
+        run = self._take(plans)
+        if run is None:
             return None
-        run = course.run
+        plan = plans[run.name, run.version]
+        try:
+            course = Course(plan, run, plan.decode(run.state), self._desk)
+        except TypeError as unread:
+            return self._give_up(run, unread)
         deadline = time.monotonic() + self._desk.settings.turn_seconds
         call = Call(None, origin_of(run.headers), run.name, self._desk.module, "", deadline, ())
         with entered(call):
@@ -178,16 +183,32 @@ class Apart:
                 self._postpone(course, trouble)
         return course.run
 
-    def _take(self, plans: dict[Version, Plan[object]]) -> Course[object] | None:
+    def _take(self, plans: dict[Version, Plan[object]]) -> Run | None:
         now, owner = self._desk.clock.now(), self._desk.new_owner()
         known: Sequence[Version] = list(plans)
         with self._desk.database.unit_of_work() as session:
             lease = self._desk.lease(owner, now)
-            run = self._desk.log.take(session, known=known, lease=lease, now=now)
-        if run is None:
-            return None
-        plan = plans[run.name, run.version]
-        return Course(plan, run, plan.decode(run.state), self._desk)
+            return self._desk.log.take(session, known=known, lease=lease, now=now)
+
+    def _give_up(self, run: Run, unread: TypeError) -> Run:
+        """Its state is not the one that its version has: no attempt would change that."""
+        given_up, now = replace(run, status=Status.DEAD), self._desk.clock.now()
+        with self._desk.database.unit_of_work() as session:
+            self._desk.log.leave(
+                session,
+                given_up,
+                owner=run.owner,
+                next_attempt_at=now,
+                last_error=f"{type(unread).__name__}: {unread}",
+                now=now,
+            )
+        _log.error(
+            "a workflow is given up: its state does not fit its version",
+            workflow=run.name,
+            run_id=str(run.id),
+            why=str(unread),
+        )
+        return given_up
 
     def _drive(self, course: Course[object]) -> None:
         if course.run.attempts > self._desk.settings.max_attempts:  # or somebody would have left it

@@ -342,6 +342,22 @@ def test_whatever_befalls_it_a_run_ends_done_or_undone(
     assert violations(shop, order) == []
 
 
+def test_a_run_whose_state_its_version_cannot_read_is_given_up(shop: Shop, order: str) -> None:
+    shop.depot.faults.append(killed)
+    ends(shop, order)
+    with shop.database.unit_of_work() as session:
+        row = {"order": order}
+        statement = "UPDATE shop.workflow_runs SET state = state || '{\"odd\": 1}' WHERE subject = %(order)s"
+        session.exec_driver_sql(statement, row)
+
+    assert shop.recover().dead == 1
+    run = shop.run_of(order)
+    assert run.status == "DEAD"
+    assert "odd" in run.last_error
+    with shop.database.unit_of_work() as session:
+        session.exec_driver_sql("DELETE FROM shop.workflow_runs WHERE status = 'DEAD'")
+
+
 # Planted: each of these must be seen.
 
 
