@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from commerce.inventory.v1.inventory_service_pb2_grpc import add_InventoryServiceServicer_to_server
 
 from emporium.inventory.demonstration import Demonstration
-from emporium.inventory.reactions import OrderReactions
+from emporium.inventory.reactions import HoldReactions, OrderReactions
 from emporium.inventory.service import InventoryService
 from emporium.inventory.settings import InventorySettings
 from emporium.inventory.stockroom import Stockroom
@@ -24,7 +24,7 @@ def _wire(container: punq.Container) -> None:
 module = Module(
     name="inventory",
     provides={add_InventoryServiceServicer_to_server: InventoryService},
-    reactions=(OrderReactions,),
+    reactions=(OrderReactions, HoldReactions),
     settings=InventorySettings,
     owns_data=True,
     wire=_wire,

@@ -1,9 +1,11 @@
-"""What inventory does when something has happened to an order; its reservation bears the order's id."""
+"""What inventory does when something has happened to an order, whose id its reservation bears, or to a hold."""
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
+from commerce.inventory.v1.events_pb2 import HoldDue, StockReserved
 from commerce.orders.v1.events_pb2 import OrderCancelled, OrderPaid
 
 from emporium.inventory.stockroom import Stockroom
@@ -48,3 +50,21 @@ class OrderReactions:
     def on_cancelled(self, event: OrderCancelled, session: Connection) -> None:
         """Release, whatever became of the hold."""
         self._stockroom.release(session, event.order_id)
+
+
+class HoldReactions:
+    """Ends holds by time alone, also when nobody else wants the pieces."""
+
+    def __init__(self, *, stockroom: Stockroom) -> None:
+        self._stockroom = stockroom
+
+    @reacts_to(StockReserved)
+    def on_reserved(self, event: StockReserved, session: Connection) -> None:
+        """Plan the end of the hold; here and not with the reservation, which a buyer waits for."""
+        at = event.expires_at.ToDatetime(tzinfo=UTC)
+        self._stockroom.plan_end(session, event.reservation_id, at=at)
+
+    @reacts_to(HoldDue)
+    def on_due(self, event: HoldDue, session: Connection) -> None:
+        """Set free what is still held."""
+        self._stockroom.expire(session, event.reservation_id)

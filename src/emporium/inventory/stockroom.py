@@ -13,6 +13,8 @@ from portico.clock import Clock
 from portico.events import Events
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection
 
     from emporium.inventory.model import Adjustment, Ending, Level, Line
@@ -112,6 +114,22 @@ class Stockroom:
         ending = model.releasing(found)
         if ending is not None:
             self._give_back(session, found, ending)
+
+    def plan_end(self, session: Connection, reservation_id: str, *, at: datetime) -> None:
+        """Have the hold looked at when its time is over."""
+        self._events.publish(
+            session, wire.due(reservation_id, at=at), aggregate_id=reservation_id, at=at
+        )
+
+    def expire(self, session: Connection, reservation_id: str) -> None:
+        """Set the pieces of a hold free whose time is over, unless they were taken or given up before."""
+        found = store.lock(session, reservation_id)
+        if found is None or found.status is not Status.HELD:
+            return
+        if found.expires_at > self._clock.now():  # by another machine's clock
+            self.plan_end(session, reservation_id, at=found.expires_at)
+        else:
+            self._give_back(session, found, model.EXPIRE)
 
     def report_lapsed(self, session: Connection, reservation_id: str) -> None:
         """Tell that an expired reservation was paid, but cannot be committed any more."""

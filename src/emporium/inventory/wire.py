@@ -93,6 +93,11 @@ def released(ended: Reservation, *, at: datetime) -> events_pb2.StockReleased:
     )
 
 
+def due(reservation_id: str, *, at: datetime) -> events_pb2.HoldDue:
+    """The fact that the time of a hold is over."""
+    return events_pb2.HoldDue(reservation_id=reservation_id, due_at=_timestamp(at))
+
+
 def lapsed(lost: Reservation, *, at: datetime) -> events_pb2.ReservationLapsed:
     """The fact that paid pieces are somebody else's."""
     return events_pb2.ReservationLapsed(

@@ -269,3 +269,33 @@ class StockLow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StockLow: _TypeAlias = StockLow  # noqa: Y015
+
+@_typing.final
+class HoldDue(_message.Message):
+    """The time of a hold is over. Inventory publishes it for that moment, to itself; whether the pieces are still kept is
+    seen then, so it says nothing about them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    reservation_id: _builtins.str
+    """The reservation; for orders it is the order_id."""
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """When the hold ended."""
+
+    def __init__(
+        self,
+        *,
+        reservation_id: _builtins.str = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "reservation_id", b"reservation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldDue: _TypeAlias = HoldDue  # noqa: Y015

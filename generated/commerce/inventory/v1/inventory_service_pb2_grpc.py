@@ -108,8 +108,8 @@ class InventoryServiceServicer:
         """Holds the pieces of several lines for a limited time: all of them or none. A step of orders' place_order,
         undone by Release.
 
-        A hold is overdue after expires_at. It ends when a later Reserve wants one of its products: the pieces of
-        overdue holds count as free.
+        A hold is overdue after expires_at. It ends a few seconds later, or as soon as a Reserve wants one of its
+        products: the pieces of overdue holds count as free.
 
         A repeat with the same lines answers with the reservation as it is, and does not prolong it: also one that
         comes late, when the reservation has ended. It holds nothing then.
