@@ -38,10 +38,12 @@ _TRACES = {
     "users": "SELECT user_id, email FROM users.users WHERE erased_at IS NULL",
 }
 
-# Only of those who are dead: to them it is as if the time of the lease had passed.
+# As if the time of the lease had passed: at once for those who are dead, and after a while for those who may be
+# slow, or could not give the run up while there was no database.
 _EXPIRE = """
 UPDATE {schema}.workflow_runs SET lease_until = now()
-WHERE status = 'RUNNING' AND lease_until > now() AND owner <> '' AND split_part(owner, '/', 2)::int <> ALL(%s)
+WHERE status = 'RUNNING' AND lease_until > now() AND owner <> ''
+  AND (split_part(owner, '/', 2)::int <> ALL(%s) OR updated_at < now() - interval '2 seconds')
 """
 
 _DELIVER_AGAIN = """

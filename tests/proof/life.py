@@ -8,28 +8,25 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import portico.events.relay
-import portico.workflow.recovery
-import portico.workflow.workflows
 from emporium.app import application
-from portico.events.settings import RelaySettings
+from portico.events import RelaySettings
 from portico.program import Program
 from portico.testing.instrument import instrument
 from portico.workflow import WorkflowSettings
 from tests.proof import planted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portico.testing.faults import Faults
 
 ENVIRONMENT = {
     "PORTICO_APP": "emporium.app:application",
     "PORTICO_DEMO": "true",
     "PORTICO_GRPC_PORT": "0",
-    "PORTICO_DATABASE_POOL_SIZE": "8",
     "PORTICO_LOG_LEVEL": "warning",
     "PORTICO_LOG_FORMAT": "json",
     "PORTICO_AUTH__ARGON2_PASSES": "1",
@@ -39,29 +36,23 @@ ENVIRONMENT = {
 }
 
 # Nothing is different but how long is waited between two attempts.
-_WORKFLOWS = partial(
-    WorkflowSettings,
-    step_delay_seconds=0.01,
-    poll_seconds=0.1,
-    idle_poll_seconds=0.1,
-    first_delay_seconds=0.05,
-    longest_delay_seconds=0.2,
-)
-_RELAY = partial(
-    RelaySettings,
-    poll_seconds=0.2,
-    max_attempts=100,
-    first_delay_seconds=0.05,
-    longest_delay_seconds=0.2,
-    first_pause_seconds=0.05,
-    longest_pause_seconds=0.2,
-)
-
-_HASTY = (
-    (portico.workflow.workflows, "WorkflowSettings", _WORKFLOWS),
-    (portico.workflow.recovery, "WorkflowSettings", _WORKFLOWS),
-    (portico.events.relay, "RelaySettings", _RELAY),
-)
+_HASTY: Mapping[type, Mapping[str, float]] = {
+    WorkflowSettings: {
+        "step_delay_seconds": 0.01,
+        "poll_seconds": 0.1,
+        "idle_poll_seconds": 0.1,
+        "first_delay_seconds": 0.05,
+        "longest_delay_seconds": 0.2,
+    },
+    RelaySettings: {
+        "poll_seconds": 0.2,
+        "max_attempts": 100,
+        "first_delay_seconds": 0.05,
+        "longest_delay_seconds": 0.2,
+        "first_pause_seconds": 0.05,
+        "longest_pause_seconds": 0.2,
+    },
+}
 
 # What a program imports only once it needs it, as every one here does.
 for _module in (
@@ -86,8 +77,10 @@ for _module in (
 def live(told: dict[str, Any], faults: Faults) -> None:
     """Start the process that ``told`` names, and return when it serves."""
     os.environ.update(told["environment"])
-    for module, name, hasty in _HASTY:
-        setattr(module, name, hasty)
+    for settings_class, hasty in _HASTY.items():
+        defaults: dict[str, float] = vars(settings_class)["__init__"].__kwdefaults__
+        assert hasty.keys() <= defaults.keys()
+        defaults.update(hasty)
     planted.plant(told["plant"])
     instrument(faults, services="commerce.")
     settings = application.settings_class().load(folder=Path(tempfile.gettempdir()))
