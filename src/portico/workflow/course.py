@@ -8,7 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import grpc
+
 from portico.context import StepMark
+from portico.errors import StatusError
 from portico.workflow import group
 from portico.workflow.attempts import call_out
 from portico.workflow.outcome import StepFailed, written
@@ -64,13 +67,21 @@ class Course(Generic[State]):
         What a step raises comes out as it is, and nothing has happened. Raises ``KeyTaken``.
         """
         self.plan.check(self.state)
-        with self._in_time():
-            while self._is_remote and self.plan.only_asks(self._step):
-                try:
-                    self._leave_process()
-                except StepFailed as failed:
-                    raise failed.error from None
-            self.standing.begin(self._own_steps)
+        try:
+            with self._in_time():
+                self._begin()
+        except StatusError as failure:
+            if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._is_late():
+                raise too_late(self.run.name) from failure
+            raise
+
+    def _begin(self) -> None:
+        while self._is_remote and self.plan.only_asks(self._step):
+            try:
+                self._leave_process()
+            except StepFailed as failed:
+                raise failed.error from None
+        self.standing.begin(self._own_steps)
 
     def advance(self) -> None:
         """Go on to the end. Raises ``StepFailed`` and ``LeaseLost``."""

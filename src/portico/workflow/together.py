@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from itertools import groupby
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -14,7 +16,6 @@ from portico.workflow.run import too_late
 from portico.workflow.step import marked, within
 
 if TYPE_CHECKING:
-    from portico.context import Call
     from portico.data import Database
     from portico.workflow.definition import Step, Workflow
 
@@ -25,16 +26,18 @@ def run(
     module: str, database: Database, workflow: Workflow[State], state: State, *, key: str
 ) -> State:
     """Run all steps in one transaction; whatever a step raises undoes everything and comes out of here."""
-    if workflow.deadline_seconds is None:
+    seconds = workflow.deadline_seconds
+    if seconds is None:
         return _run(module, database, workflow, state, key=key)
-    with within(workflow.deadline_seconds) as call:
-        try:
-            return _run(module, database, workflow, state, key=key, call=call)
-        except StatusError as failure:
-            is_late = failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not call.is_active()
-            if is_late and (call.parent is None or call.parent.is_active()):
-                raise too_late(workflow.name) from failure
-            raise
+    until = time.monotonic() + seconds
+    try:
+        with within(seconds):
+            return _run(module, database, workflow, state, key=key, until=until)
+    except StatusError as failure:
+        is_over = failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() >= until
+        if is_over:  # and not only its caller's time
+            raise too_late(workflow.name) from failure
+        raise
 
 
 def _run(
@@ -44,14 +47,12 @@ def _run(
     state: State,
     *,
     key: str,
-    call: Call | None = None,
+    until: float = inf,
 ) -> State:
     def do(step: Step[State], state: State) -> None:
         mark = StepMark(module, f"{key}/{step.name}")
         with marked(mark, f"{workflow.name}.{step.name}"):
             step.action(state)
-        if call is not None and not call.is_active():
-            raise too_late(workflow.name)
 
     with database.unit_of_work():
         for name, steps in groupby(workflow.steps, key=lambda step: step.group):
@@ -60,4 +61,6 @@ def _run(
             else:
                 for step in steps:
                     do(step, state)
+        if time.monotonic() >= until:
+            raise too_late(workflow.name)
     return state

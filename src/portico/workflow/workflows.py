@@ -136,7 +136,8 @@ class Workflows:
 
         Whether there was such a run: False when it has not begun, has ended or is being undone. The first
         signal counts, a repeat changes nothing. It may come before the run is at its wait. The run goes on
-        within a second or so, once the transaction that this is called in has committed.
+        within a second or so, once the transaction that this is called in has committed. It locks the run
+        until then: call it last.
 
         Raises ValueError when the workflow has no such wait.
         """

@@ -10,6 +10,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
+from portico.context import Call, Origin, entered
 from portico.errors import StatusError
 from portico.workflow import Step, Workflow
 from tests.portico.workflow.shop import (
@@ -153,6 +154,35 @@ def test_together_a_statement_does_not_outlast_the_workflow(near: Shop, order: s
     too_late(near, order)
 
     assert diary(near, order) == []
+
+
+def test_a_caller_whose_own_time_is_over_is_not_told_of_the_workflows(
+    near: Shop, order: str
+) -> None:
+    hurry(near, seconds=60)
+    near.faults["order"] = lambda: time.sleep(0.3)
+
+    with (
+        entered(Call(None, Origin.fresh(), "", "shop", "", time.monotonic() + 0.2, ())),
+        pytest.raises(StatusError) as failure,
+    ):
+        near.buy(order)
+
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert failure.value.reason != "WORKFLOW_DEADLINE"
+
+
+def test_a_run_that_is_late_before_it_begins_has_done_nothing(shop: Shop, order: str) -> None:
+    hurry(shop, seconds=0.5)
+
+    def ask(_: Callable[[], object]) -> None:
+        shop.clock.advance(seconds=1)
+        raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+
+    shop.bank.faults = [ask] * 3
+    too_late(shop, order)
+
+    assert diary(shop, order) == []
 
 
 def test_together_a_workflow_in_time_is_done(near: Shop, order: str) -> None:
