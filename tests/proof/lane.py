@@ -11,7 +11,8 @@ from tests.proof.cases import cases
 from tests.proof.columns import SCHEDULE
 from tests.proof.scenarios import SCENARIOS, Scenario
 from tests.proof.schedule import Schedule
-from tests.proof.stand import Server, Stand
+from tests.proof.server import Server
+from tests.proof.stand import Stand
 from tests.proof.trial import Trials
 
 if TYPE_CHECKING:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import queue
 import random
-import signal
 import socket
-import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import psycopg
-
 from emporium.app import application
-from portico.data import EmbeddedPostgres
-from portico.testing.servers import Databases
 from portico.testing.zygote import Offspring, Zygote
 from tests.journeys.shopper import Shopper
 from tests.proof import life
+from tests.proof.server import Server, address, connected
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import psycopg
     from sqlalchemy import URL
 
     from portico.testing.faults import Fault
@@ -35,65 +29,6 @@ PATIENCE_SECONDS = 60.0
 _SECRET = "known to all processes of this proof"
 
 _PORTS = 12_000, 32_000  # Linux gives those from 32768 on to connections
-
-# Stock for any number of cases.
-_RESTOCK = """
-WITH more AS (
-    INSERT INTO inventory.movements (product_id, kind, on_hand, reserved, moved_at)
-    SELECT product_id, 'ADJUSTED', 1000000, 0, now() FROM inventory.levels RETURNING product_id
-)
-UPDATE inventory.levels SET on_hand = on_hand + 1000000 WHERE product_id IN (SELECT product_id FROM more)
-"""
-
-
-class Server:
-    """A Postgres that commits for good, as far as a crash of its own goes. A context manager."""
-
-    def __init__(self, folder: Path) -> None:
-        self._postgres = EmbeddedPostgres(folder / "postgres", fsync=False, shared_buffers="64MB")
-        self._databases: Databases | None = None
-        self._template = ""
-
-    def __enter__(self) -> Self:
-        self._postgres.start()
-        self._databases = Databases(self._postgres.url)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._postgres.stop()
-
-    def crash(self) -> None:
-        """Stop at once, as if the power had gone, and start again."""
-        told = logging.getLogger("portico.data.postgres")
-        told.disabled = True  # it is no news that it ended
-        os.kill(self._postgres.pid, signal.SIGQUIT)
-        self._postgres.stop()
-        self._postgres.start()
-        told.disabled = False
-
-    def database(self, zygote: Zygote, folder: Path) -> URL:
-        """A new database with the demonstration in it, and stock for any number of orders."""
-        assert self._databases is not None
-        if not self._template:
-            url = self._databases.new()
-            self._furnish(url, zygote, folder)
-            self._template = str(url.database)
-        url = self._databases.new(template=self._template)
-        with connected(url) as outside:
-            # What this server does not promise by itself: that a commit outlives it. A template hands on no settings.
-            outside.execute(f'ALTER DATABASE "{url.database}" SET synchronous_commit = on')
-        return url
-
-    def _furnish(self, url: URL, zygote: Zygote, folder: Path) -> None:
-        with Processes(zygote, "monolith", url, folder) as first:
-            first.start()
-        with connected(url) as outside:
-            outside.execute(_RESTOCK)
 
 
 class Processes:
@@ -117,7 +52,7 @@ class Processes:
             "PORTICO_ADDRESSES": json.dumps(
                 {name: f"127.0.0.1:{self._ports[name]}" for name in self.names}
             ),
-            "PORTICO_DATABASE_URL": _address(url),
+            "PORTICO_DATABASE_URL": address(url),
             **life.ENVIRONMENT,
             "PORTICO_HOP_SECRET": _SECRET,
         }
@@ -194,7 +129,7 @@ class Stand:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._server = server
-        self._url = server.database(zygote, folder)
+        self._url = server.database(lambda url: _furnish(url, zygote, folder))
         self.processes = Processes(zygote, topology, self._url, folder, plant=plant)
         self._stack = ExitStack()
         self.conditions: dict[str, list[Fault]] = {}
@@ -250,20 +185,9 @@ class Stand:
             return found
 
 
-def connected(url: URL) -> psycopg.Connection[Any]:
-    """A connection from outside; tries again while the server starts."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return psycopg.connect(_address(url), autocommit=True)
-        except psycopg.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-
-
-def _address(url: URL) -> str:
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+def _furnish(url: URL, zygote: Zygote, folder: Path) -> None:
+    with Processes(zygote, "monolith", url, folder) as first:
+        first.start()
 
 
 def _free_port() -> int:

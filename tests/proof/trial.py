@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,11 +100,11 @@ class Trials:
             ]
             while not all(each.done() for each in asked):
                 self._attend(_TURN_SECONDS)
-        self._stand.order({})
+        self._disarm()
         found = self._rest()
         answers = iter(asked)
         for scenario, times in zip(scenarios, schedule.times, strict=True):
-            for first in [_result(next(answers)) for _ in range(times)]:
+            for first in [next(answers).result() for _ in range(times)]:
                 found += self._answers(scenario, first)
         found += self._rest()
         more = placed_orders(self._stand.outside) - placed
@@ -134,17 +134,30 @@ class Trials:
         if case.fault is not None:
             faults[case.process] = [case.fault]
         self._stand.order(faults)
-        asked = self._asking.submit(_answer, scenario)
         until = time.monotonic() + PATIENCE_SECONDS
-        while not asked.done() and time.monotonic() < until:
-            self._attend(_TURN_SECONDS)
-        until = time.monotonic() + PATIENCE_SECONDS
+        first = self._asked(scenario)
+        # A process that has just been started may not have been found yet: then the request never came so far.
         while case.process and not self._fired and time.monotonic() < until:
             self._attend(_TURN_SECONDS)
-        self._attend(0.0)
+            if not (self._fired or (first is not None and _is_final(scenario, first))):
+                first = self._asked(scenario)
         if case.fault is None or case.fault.action != "again":
-            self._stand.order({})
-        return _result(asked)
+            self._disarm()
+        return first
+
+    def _asked(self, scenario: Scenario) -> Answer | None:
+        """The answer to a request, while processes are attended to."""
+        asked = self._asking.submit(_answer, scenario)
+        until = time.monotonic() + 2 * PATIENCE_SECONDS
+        while not asked.done() and time.monotonic() < until:
+            self._attend(_TURN_SECONDS)
+        self._attend(0.0)
+        return asked.result(timeout=PATIENCE_SECONDS)
+
+    def _disarm(self) -> None:
+        """No fault happens any more, and those that have are dealt with."""
+        self._stand.order({})
+        self._attend(0.0)
 
     def _attend(self, seconds: float) -> None:
         """Deal with what processes report: crash the database for one that is paused, revive one that is gone."""
@@ -230,10 +243,6 @@ def _answer(scenario: Scenario) -> Answer | None:
         return scenario.ask()
     except (OSError, http.client.HTTPException):
         return None
-
-
-def _result(asked: Future[Answer | None]) -> Answer | None:
-    return asked.result(timeout=2 * PATIENCE_SECONDS)
 
 
 def _is_final(scenario: Scenario, answer: Answer) -> bool:
