@@ -40,6 +40,9 @@ class Recovery:
         self._workflows = [each for each in workflows if each.plans]
         self._settings = settings or WorkflowSettings()
         self._stopping = threading.Event()
+        self._bell = threading.Event()
+        for each in self._workflows:
+            each.ring_at_signals(self._bell)
         self._threads: list[threading.Thread] = []
         self._housekeeping = threading.Lock()
         self._kept_house_at = 0.0
@@ -75,6 +78,7 @@ class Recovery:
         A run that takes longer is abandoned, as if the process had ended: its lease runs out.
         """
         self._stopping.set()
+        self._bell.set()
         until = time.monotonic() + timeout_seconds
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
@@ -123,7 +127,10 @@ class Recovery:
                 self._keep_house_now_and_then()
             except Exception:  # noqa: BLE001  # whatever it is: say so and go on
                 _log.exception("recovery could not work; it tries again")
-            stopping.wait(poll)
+            if self._bell.wait(poll):
+                self._bell.clear()
+                if stopping.is_set():  # the other threads shall hear it too
+                    self._bell.set()
 
     def _take_up_some(self) -> bool:
         """One run of each module; whether there was any."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from portico.clock import SystemClock
+from portico.data import on_commit
 from portico.errors import StatusError
 from portico.ids import Ids
 from portico.telemetry import logs
@@ -21,6 +22,7 @@ from portico.workflow.settings import WorkflowSettings
 from portico.workflow.waits import Waits
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
 
     from portico.clock import Clock
@@ -68,6 +70,7 @@ class Workflows:
         self._is_local = is_local
         self._plans: dict[Version, Plan[Any]] = {}
         self._apart = Apart(self.desk)
+        self._bells: list[threading.Event] = []
 
     def define(self, workflow: Workflow[State], *, state: type[State]) -> Workflow[State]:
         """Make the workflow known, so that its runs can be taken up after a crash; answers it.
@@ -136,17 +139,26 @@ class Workflows:
 
         Whether there was such a run: False when it has not begun, has ended or is being undone. The first
         signal counts, a repeat changes nothing. It may come before the run is at its wait. The run goes on
-        within a second or so, once the transaction that this is called in has committed. It locks the run
-        until then: call it last.
+        once the transaction that this is called in has committed: soon where recovery runs in this process,
+        else within a second or so. It locks the run until then: call it last.
 
         Raises ValueError when the workflow has no such wait.
         """
         if not any(isinstance(step, Wait) and step.name == name for step in workflow.steps):
             raise ValueError(f"workflow {workflow.name} has no wait {name}")
         with self.desk.database.unit_of_work() as session:
+            on_commit(session, self._ring)
             return self.desk.waits.signal(
                 session, workflow.name, key, name, value, now=self.desk.clock.now()
             )
+
+    def ring_at_signals(self, bell: threading.Event) -> None:
+        """Set ``bell`` whenever something has come here that a run may wait for. For ``Recovery``."""
+        self._bells.append(bell)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
 
     def take_up(self) -> Run | None:
         """Go on with one run that nobody works on; None when there is none. For ``Recovery``."""

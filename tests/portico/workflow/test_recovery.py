@@ -35,6 +35,15 @@ from tests.portico.workflow.shop import (
 MakeShop = Callable[..., Shop]
 
 
+REMOVALS_ARE_COUNTED = """
+CREATE FUNCTION shop.count_removal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO shop.removals VALUES (txid_current());
+    RETURN NULL;
+END $$
+"""
+
+
 def works(work: Callable[[], object]) -> None:
     work()
 
@@ -278,6 +287,29 @@ def test_what_ended_long_ago_is_forgotten(shop: Shop, order: str) -> None:
     shop.recover(seconds=2).keep_house()
 
     assert shop.rows("SELECT FROM shop.workflow_runs WHERE subject = :order", order=order) == []
+
+
+def test_it_is_forgotten_in_small_pieces(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction holds what it removes for long."""
+    shop.recover(seconds=SETTINGS.keep_seconds + 1).keep_house()
+    for _ in range(5):
+        shop.buy()
+    with shop.database.unit_of_work() as session:
+        session.exec_driver_sql("CREATE TABLE shop.removals (transaction bigint)")
+        session.exec_driver_sql(REMOVALS_ARE_COUNTED)
+        session.exec_driver_sql(
+            "CREATE TRIGGER count_removal AFTER DELETE ON shop.workflow_runs "
+            "FOR EACH ROW EXECUTE FUNCTION shop.count_removal()"
+        )
+    monkeypatch.setattr("portico.workflow.recovery._MOST_PURGED", 2)
+
+    shop.recover(seconds=SETTINGS.keep_seconds + 1).keep_house()
+
+    counts = shop.rows("SELECT count(*) AS n FROM shop.removals GROUP BY transaction")
+    assert max(row.n for row in counts) == 2
+    assert sum(row.n for row in counts) >= 5
+    with shop.database.unit_of_work() as session:
+        session.exec_driver_sql("DROP TRIGGER count_removal ON shop.workflow_runs")
 
 
 def test_runs_from_before_a_move_are_finished_where_all_is_together_again(

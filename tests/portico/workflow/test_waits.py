@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -254,6 +255,23 @@ def test_no_run_sleeps_through_its_signal(
     monkeypatch.setattr(Standing, "park", late)
 
     assert waiting.buy(order).receipt == "receipt"
+
+
+def test_recovery_hears_a_signal_at_once(waiting: Shop, order: str) -> None:
+    parks(waiting, order)
+    recovery = Recovery(
+        [waiting.workflows], settings=replace(SETTINGS, poll_seconds=3600, threads=1)
+    )
+    recovery.start()
+    try:
+        pay(waiting, order)
+        until = time.monotonic() + 30
+        while waiting.run_of(order).status != "DONE" and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        recovery.stop()
+
+    assert waiting.run_of(order).status == "DONE"
 
 
 def test_whoever_signals_has_to_know_the_wait(waiting: Shop, order: str) -> None:
