@@ -65,7 +65,9 @@ class DeliverResponse(_message.Message):
         NOT_TRIED: DeliverResponse._State.ValueType  # 3
         """Not tried, because it stands behind another or the time was over."""
         BUSY: DeliverResponse._State.ValueType  # 4
-        """Not tried: an earlier delivery to the same module, of this aggregate, still runs. Worth asking again soon."""
+        """An earlier delivery to the same module, of this aggregate, still runs, and it was not tried; or, with an error,
+        what it set going still runs. No failure in either case. Worth asking again soon.
+        """
         NOT_HERE: DeliverResponse._State.ValueType  # 5
         """Not tried: the module is not in this process, or does not react to such events here. Whoever sent it has an
         older or a newer view of the application. Worth asking again when they agree.
@@ -83,7 +85,9 @@ class DeliverResponse(_message.Message):
     NOT_TRIED: DeliverResponse.State.ValueType  # 3
     """Not tried, because it stands behind another or the time was over."""
     BUSY: DeliverResponse.State.ValueType  # 4
-    """Not tried: an earlier delivery to the same module, of this aggregate, still runs. Worth asking again soon."""
+    """An earlier delivery to the same module, of this aggregate, still runs, and it was not tried; or, with an error,
+    what it set going still runs. No failure in either case. Worth asking again soon.
+    """
     NOT_HERE: DeliverResponse.State.ValueType  # 5
     """Not tried: the module is not in this process, or does not react to such events here. Whoever sent it has an
     older or a newer view of the application. Worth asking again when they agree.

@@ -8,10 +8,12 @@ from collections import defaultdict
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portico.context import Call, entered
+from portico.errors import StatusError
 from portico.events import inbox
+from portico.events.claim import claiming
 from portico.events.publisher import origin_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_ERROR = 1000
+_GOES_ON = "WORKFLOW_RUNNING"  # the workflow will end, whether or not its event is tried again
+
+
+class Setback(NamedTuple):
+    """Why an event has not had all its effects."""
+
+    words: str
+    is_under_way: bool
+    """What it set going still runs: no failure, and worth another look later."""
+
+
+class _UnderWayError(Exception):
+    """The same reaction runs elsewhere, for somebody who has given up waiting or died."""
 
 
 class Delivery:
@@ -52,8 +67,8 @@ class Delivery:
         reactions = self._reactions.get(event_type, ())
         return any(reaction.database.schema == module for reaction in reactions)
 
-    def deliver(self, record: Record, *, until: float = inf) -> str | None:
-        """Hand one event to all who react to it; the first failure, in words, ends it for this time.
+    def deliver(self, record: Record, *, until: float = inf) -> Setback | None:
+        """Hand one event to all who react to it; the first setback ends it for this time.
 
         All of the module that it is for, if it is for one. ``until`` is when they have to be done at
         the latest, in seconds of ``time.monotonic()``.
@@ -61,9 +76,9 @@ class Delivery:
         for reaction in self._reactions.get(record.type, ()):
             if record.module not in ("", reaction.database.schema):
                 continue
-            failure = self._told(reaction, record, partial(self._react, reaction, record, until))
-            if failure is not None:
-                return failure
+            setback = self._told(reaction, record, partial(self._react, reaction, record, until))
+            if setback is not None:
+                return setback
         return None
 
     @property
@@ -79,7 +94,8 @@ class Delivery:
     def deliver_again(self, record: Record, consumer: str) -> str | None:
         """Hand an event to one consumer alone, even if it had it before; the failure in words."""
         reaction = self.consumers[consumer]
-        return self._told(reaction, record, partial(self._react_again, reaction, record))
+        setback = self._told(reaction, record, partial(self._react_again, reaction, record))
+        return None if setback is None else setback.words
 
     def _react_again(self, reaction: Reaction, record: Record) -> None:
         with self._call(reaction, record, inf), reaction.database.unit_of_work() as session:
@@ -90,13 +106,21 @@ class Delivery:
         if not reaction.in_transaction:
             self._react(reaction, record, inf)
 
-    def _told(self, reaction: Reaction, record: Record, react: Callable[[], None]) -> str | None:
+    def _told(
+        self, reaction: Reaction, record: Record, react: Callable[[], None]
+    ) -> Setback | None:
+        name = _name(reaction)
         try:
             react()
+        except _UnderWayError as error:
+            return Setback(f"{name}: {error}", is_under_way=True)
         except Exception as error:  # noqa: BLE001  # a reaction may raise anything
-            name = _name(reaction)
+            words = f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+            if isinstance(error, StatusError) and error.reason == _GOES_ON:
+                _log.info("%s goes on for %s %s", name, record.type, record.id)
+                return Setback(words, is_under_way=True)
             _log.warning("%s failed on %s %s", name, record.type, record.id, exc_info=True)
-            return f"{name}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+            return Setback(words, is_under_way=False)
         return None
 
     def _react(self, reaction: Reaction, record: Record, until: float) -> None:
@@ -135,13 +159,18 @@ class Delivery:
                 reaction.handle(reaction.event.FromString(record.payload), session)
 
     def _react_outside(self, reaction: Reaction, record: Record) -> None:
-        with reaction.database.reading() as session:
-            consumer, module = reaction.consumer, reaction.database.schema
-            if inbox.has(session, module, event_id=record.id, consumer=consumer):
-                return
-        reaction.handle(reaction.event.FromString(record.payload))
-        with reaction.database.unit_of_work() as session:
-            self._note(reaction, record, session)
+        """Alone for its aggregate, in whichever process: no transaction of its effect would make another wait."""
+        database = reaction.database
+        consumer, module = reaction.consumer, database.schema
+        with claiming(database) as lock:
+            if not inbox.lock(lock, module, aggregate=record.line[1:]):
+                raise _UnderWayError("an earlier delivery still runs")
+            with database.reading() as session:
+                if inbox.has(session, module, event_id=record.id, consumer=consumer):
+                    return
+            reaction.handle(reaction.event.FromString(record.payload))
+            with database.unit_of_work() as session:
+                self._note(reaction, record, session)
 
     def _note(self, reaction: Reaction, record: Record, session: Connection) -> bool:
         return inbox.received(

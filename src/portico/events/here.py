@@ -53,12 +53,15 @@ class Here:
         outcomes: list[Outcome] = []
 
         def react(record: Record) -> bool:
-            failure = self._delivery.deliver(record)
+            setback = self._delivery.deliver(record)
             self._following.dealt_with(record.headers["request_id"], record.id)
-            outcomes.append(Outcome(record, failure))
+            if setback is None:
+                outcomes.append(Outcome(record))
+            else:
+                outcomes.append(Outcome(record, setback.words, postponed=setback.is_under_way))
             if not proceed():
                 enough.set()
-            return failure is None and not enough.is_set()
+            return setback is None and not enough.is_set()
 
         enough = threading.Event()
         self._crew.run(lines_of(records), lambda record: not enough.is_set() and react(record))

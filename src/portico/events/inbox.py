@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -35,6 +36,15 @@ def forget(session: Connection, schema: str, *, event_id: UUID, consumer: str) -
     session.exec_driver_sql(_FORGET.format(schema=schema), row)
 
 
+def lock(session: Connection, schema: str, *, aggregate: Sequence[str]) -> bool:
+    """Be the only one who reacts in this module to events of ``aggregate``, until the transaction ends.
+
+    False when somebody else is.
+    """
+    key = "\n".join((schema, *aggregate))
+    return bool(session.exec_driver_sql(_LOCK, {"key": key}).scalar_one())
+
+
 _INSERT = """
 INSERT INTO "{schema}".inbox (event_id, consumer, received_at) VALUES (%(event_id)s, %(consumer)s, %(at)s)
 ON CONFLICT DO NOTHING
@@ -45,3 +55,5 @@ SELECT EXISTS (SELECT FROM "{schema}".inbox WHERE event_id = %(event_id)s AND co
 """
 
 _FORGET = 'DELETE FROM "{schema}".inbox WHERE event_id = %(event_id)s AND consumer = %(consumer)s'
+
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, 0))"

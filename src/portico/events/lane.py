@@ -34,6 +34,8 @@ _WINDOW = 1000  # a look at so many costs a millisecond; all are looked at when 
 
 _INTERRUPT_SECONDS = 0.1
 
+_SHORT, _LONG = 1, 5  # rests, as after so many failures
+
 
 class Lane:
     """Delivers what its queues hold, each line of it in order. A slow receiver holds up this lane alone."""
@@ -210,11 +212,11 @@ class Lane:
             return not self._stopping.is_set() and time.monotonic() <= until
 
         arrived: list[Record] = []
-        postponed: list[Record] = []
+        postponed: dict[int, list[Record]] = {_SHORT: [], _LONG: []}
         failed = 0
         for outcome in self._receiver.deliver(self._in_turn(batch), proceed=proceed):
             if outcome.postponed:
-                postponed.append(outcome.record)
+                postponed[_SHORT if outcome.failure is None else _LONG].append(outcome.record)
             elif outcome.failure is None:
                 arrived.append(outcome.record)
             else:
@@ -223,9 +225,11 @@ class Lane:
         if arrived:
             queue.mark_delivered(session, arrived, at=self._clock.now())
             self.delivered += len(arrived)
-        if postponed:
-            queue.postpone(session, postponed, until=self._clock.now() + self._retry.after(1))
-        return len(arrived) + len(postponed) + failed
+        for length, records in postponed.items():
+            if records:
+                until_at = self._clock.now() + self._retry.after(length)
+                queue.postpone(session, records, until=until_at)
+        return len(arrived) + sum(map(len, postponed.values())) + failed
 
     def _in_turn(self, batch: Sequence[Record]) -> list[Record]:
         """Without those that wait for another try, and what stands behind them.

@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
     failure: str | None = None
     """In words; None when it has arrived."""
     postponed: bool = False
-    """It was not tried and should rest for a moment."""
+    """It costs no attempt: it was not tried and should rest for a moment, or with ``failure`` for longer."""
 
 
 class Receiver(Protocol):

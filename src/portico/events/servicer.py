@@ -111,19 +111,21 @@ class EventsServicer(EventsServiceServicer):
             request_id = record.headers["request_id"]
             if follow:
                 self._following.lease(request_id, _LEASE_SECONDS)
-            failure = self._delivery.deliver(record, until=until)
+            setback = self._delivery.deliver(record, until=until)
             goes_on = follow and self._following.goes_on(request_id)
             if follow and not goes_on:
                 self._following.end_lease(request_id)
-            if failure is not None:
-                return _Outcome(state=_State.FAILED, error=failure)
+            if setback is not None:
+                state = _State.BUSY if setback.is_under_way else _State.FAILED
+                return _Outcome(state=state, error=setback.words)
             return _Outcome(state=_State.DONE, goes_on=goes_on)
 
     @contextmanager
     def _alone(self, line: tuple[str, ...]) -> Iterator[bool]:
         """Whether nobody else here reacts to an event of this line: a sender that has given up sends again.
 
-        Another worker does not know. There the inbox makes a reaction in a transaction wait.
+        Another worker does not know. There the inbox makes a reaction in a transaction wait, and a lock
+        in the database turns away one that runs outside.
         """
         with self._lock:
             is_alone = line not in self._busy

@@ -149,5 +149,5 @@ def _outcome(record: Record, answer: pb.DeliverResponse.Outcome) -> Outcome | No
     if answer.state == _State.FAILED:
         return Outcome(record, answer.error or "it failed")
     if answer.state in (_State.BUSY, _State.NOT_HERE):
-        return Outcome(record, postponed=True)
+        return Outcome(record, answer.error or None, postponed=True)
     return None

@@ -17,6 +17,7 @@ from google.type.money_pb2 import Money
 from portico.v1 import events_service_pb2 as pb
 from sqlalchemy import text
 
+from portico import errors
 from portico.clock import SystemClock
 from portico.context import Identity, Origin, entered, root
 from portico.events import Elsewhere, Neighbour, Relay, inbox, reacts_to
@@ -608,3 +609,31 @@ def test_an_event_that_nobody_anywhere_reacts_to_is_done_at_once(
     shop.relay.settle()
     assert shop.rows("SELECT 1 FROM {}.outbox WHERE delivered_at IS NOT NULL") == [1]
     assert shop.rows("SELECT event_id FROM {}.outbox_elsewhere") == []
+
+
+def test_what_goes_on_in_another_process_costs_no_attempt(
+    engine: Engine, clock: ManualClock
+) -> None:
+    class Starter:
+        def __init__(self) -> None:
+            self.goes_on = True
+
+        @reacts_to(StringValue, in_transaction=False)
+        def on_text(self, event: StringValue) -> None:
+            if self.goes_on:
+                raise errors.aborted("WORKFLOW_RUNNING", "it goes on by itself")
+
+    starter = Starter()
+    shop, bank = Node("shop", engine, clock=clock), Node("bank", engine, starter, clock=clock)
+    bank.join(shop)
+    shop.join(bank)
+    with serving(shop, bank):
+        shop.publish("a:1")
+        for _ in range(15):
+            shop.relay.settle()
+            clock.advance(seconds=60)
+        assert attempts(shop) == [0]
+        assert len(pending(shop)) == 1
+        starter.goes_on = False
+        shop.relay.settle()
+        assert pending(shop) == []
