@@ -234,9 +234,9 @@ class Apart:
         return recovery
 
     def settle(self) -> None:
-        """Deliver all events, those too that were not due before."""
+        """Deliver all events, those too that were not due before; twice, and what is held is held still."""
         self.harness.settle()
-        self.clock.advance(seconds=400)
+        self.clock.advance(seconds=350)
         self.harness.settle()
 
     def violations(self) -> list[str]:
