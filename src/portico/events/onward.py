@@ -109,13 +109,16 @@ def _keys(records: Sequence[Record]) -> dict[str, list[object]]:
 
 _PENDING = "delivered_at IS NULL AND dead_at IS NULL"
 _DUE = "(next_attempt_at IS NULL OR next_attempt_at <= %(now)s)"
-_KEYS = "(event_id, module) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(names)s::text[]))"
+_KEYS = (
+    "event_id = ANY(%(ids)s::uuid[])"
+    " AND (event_id, module) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(names)s::text[]))"
+)
 
 _HAND_ON = """
 INSERT INTO "{schema}".outbox_elsewhere (event_id, module, sequence, aggregatetype, aggregateid)
 SELECT event.id, wanted.module, event.sequence, event.aggregatetype, event.aggregateid
 FROM unnest(%(ids)s::uuid[], %(names)s::text[]) AS wanted (id, module)
-JOIN "{schema}".outbox AS event ON event.id = wanted.id
+CROSS JOIN LATERAL (SELECT * FROM "{schema}".outbox WHERE id = wanted.id OFFSET 0) AS event
 ON CONFLICT DO NOTHING RETURNING event_id, module
 """
 
@@ -127,11 +130,13 @@ WITH early AS MATERIALIZED (
         SELECT event_id, module, sequence, aggregatetype, aggregateid, attempts, next_attempt_at
         FROM "{schema}".outbox_elsewhere WHERE {pending} AND module = ANY(%(modules)s)
         ORDER BY sequence LIMIT %(window)s) AS oldest),
+heads AS MATERIALIZED (SELECT * FROM early WHERE place = 1 ORDER BY sequence),
 claimed AS MATERIALIZED (
-    SELECT module, aggregatetype, aggregateid FROM "{schema}".outbox_elsewhere
-    WHERE event_id = ANY(ARRAY(SELECT event_id FROM early WHERE place = 1))
-        AND (event_id, module) IN (SELECT event_id, module FROM early WHERE place = 1) AND {pending} AND {due}
-    ORDER BY sequence LIMIT %(aggregates)s FOR UPDATE SKIP LOCKED),
+    SELECT heads.module, heads.aggregatetype, heads.aggregateid FROM heads CROSS JOIN LATERAL (
+        SELECT FROM "{schema}".outbox_elsewhere AS first
+        WHERE first.event_id = heads.event_id AND first.module = heads.module AND {pending} AND {due}
+        FOR UPDATE SKIP LOCKED) AS locked
+    LIMIT %(aggregates)s),
 chosen AS MATERIALIZED (
     SELECT early.* FROM early JOIN claimed USING (module, aggregatetype, aggregateid)
     WHERE early.place <= %(run)s ORDER BY early.sequence, early.module LIMIT %(most)s)
