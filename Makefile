@@ -39,7 +39,7 @@ parity: $(DEV) ## compare all transports, case by case, and print the score
 	@$(BIN)/python -m portico.testing.score tests.placement.table $(ARGS)
 
 proof: $(DEV) ## what takes minutes: journeys on split topologies, outages, a fault at every step of a workflow
-	@$(BIN)/pytest --numprocesses 1 tests/proof $(ARGS)
+	@$(BIN)/pytest --numprocesses 0 tests/proof $(ARGS)
 	@for topology in $(SPLITS); do \
 	    echo "journeys on $$topology"; $(BIN)/pytest --numprocesses 0 tests/journeys --topology $$topology || exit 1; \
 	done
