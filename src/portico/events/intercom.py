@@ -128,7 +128,7 @@ class Intercom:
             self._heard.add(schema)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it is awake
+        with suppress(OSError):  # it is awake, or has just been stopped
             self._waker.send(b"!")
 
     def _drain_waker(self) -> None:
