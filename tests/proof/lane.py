@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,10 @@ class Lane:
         for name, row, column, trial in self._planned(work):
             if self._only not in name:
                 continue
-            found = trial(self._trials(work.placement))
+            try:
+                found = trial(self._trials(work.placement))
+            except Exception:  # noqa: BLE001  # whatever it is: this case proves nothing, the next one may
+                found = [traceback.format_exc()]
             if found:
                 self.clear()
             yield Tried(name, row, column, found)

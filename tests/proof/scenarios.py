@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tests.proof.stand import Stand
 
 _MANY = 1_000_000
+_PATIENCE_SECONDS = 20.0
+_PAUSE_SECONDS = 0.05
 
 _PLACED = """
 SELECT count(*) FROM orders.orders WHERE cancel_reason IS DISTINCT FROM 'NOT_PLACED'
@@ -257,10 +260,15 @@ def placed_orders(outside: psycopg.Connection[Any]) -> int:
 
 
 def _place(stand: Stand, method: str) -> Any:
-    body = stand.customer.basket(paymentMethod=method)
-    answer = stand.customer.send("POST", "/api/v1/orders", body)
-    assert answer.status == 201, answer
-    return answer.json
+    """An order that is there; what the case before has left closed opens again within a moment."""
+    body, key = stand.customer.basket(paymentMethod=method), new_key()
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        answer = stand.customer.send("POST", "/api/v1/orders", body, Idempotency_Key=key)
+        if answer.status == 201:
+            return answer.json
+        assert time.monotonic() < until, answer
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _ended(outside: psycopg.Connection[Any], order_id: str) -> Any:
