@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.wrappers_pb2 import StringValue
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _CALL_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.1
 
 
 class Effects:
@@ -47,12 +50,26 @@ def serve(url: str, port: str) -> None:
     add: Any = add_EventsServiceServicer_to_server  # typed for grpcio's own server
     add(Node(url).consumer(Effects()).servicer(), registry.registrar("portico"))
     server = Server(port=int(port))
-    server.bind()
+    _bind(server)
     server.mount(registry, Policy(default_timeout_seconds=_CALL_SECONDS), caller="sender")
     server.start()
     print(json.dumps(server.address), flush=True)
     sys.stdin.read()
     server.stop(1)
+
+
+def _bind(server: Server) -> None:
+    """Take the port that it had before it was killed; for a moment somebody's connection may come from there."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            server.bind()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 if __name__ == "__main__":
