@@ -21,7 +21,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-h
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run up test parity proof check lint types imports proto proto-lint proto-breaking migrate bench format lock clean
+.PHONY: help run up test parity journeys proof check lint types imports proto proto-lint proto-breaking migrate bench format lock clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +38,13 @@ test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 parity: $(DEV) ## compare all transports, case by case, and print the score
 	@$(BIN)/python -m portico.testing.score tests.placement.table $(ARGS)
 
-proof: $(DEV) ## what takes minutes: journeys on split topologies, outages, a fault at every step of a workflow
-	@$(BIN)/pytest --numprocesses 0 tests/proof $(ARGS)
+journeys: $(DEV) ## the journeys of the tests on split topologies, with real processes
 	@for topology in $(SPLITS); do \
 	    echo "journeys on $$topology"; $(BIN)/pytest --numprocesses 0 tests/journeys --topology $$topology || exit 1; \
 	done
+
+proof: $(DEV) ## what takes minutes: a module that moves, outages, the outbox, a fault at every step of a workflow
+	@$(BIN)/pytest --numprocesses 0 tests/proof $(ARGS)
 	@$(BIN)/python -m tests.proof.workflows
 
 check: lint types imports proto-lint test ## everything that CI checks before the proofs
