@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, cast
 from uuid import UUID
 
 import typer
 
-from portico.cli.options import AppOption, ProcessOption, TopologyOption, configured
-from portico.program import Program
+from portico.cli.options import AppOption, ProcessOption, TopologyOption, at_rest
 
 if TYPE_CHECKING:
     from portico.events import Relay
@@ -138,20 +137,9 @@ def _replay(relay: Relay, chosen: Selection, consumer: str) -> None:
 
 @contextmanager
 def _relay(context: typer.Context) -> Iterator[Relay]:
-    """That of the settings' database, which delivers nothing by itself: no server need run, and none is asked."""
-    app, topology, process = context.obj
-    application, settings = configured(
-        app, topology=topology, process=process, demo=False, log_level="error"
-    )
-    program = Program(application, settings, serve=False)
-    program.start(deliver=False)
-    try:
-        if program.relay is None:
-            print("portico: no module of this process has data", file=sys.stderr)
-            raise typer.Exit(1)
-        yield program.relay
-    finally:
-        program.stop()
+    """That of the settings' database, which delivers nothing by itself."""
+    with at_rest(context) as program:
+        yield cast("Relay", program.relay)  # whoever has data has one
 
 
 def _appended(archive: Path | None) -> AbstractContextManager[IO[str] | None]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from portico.app import Application
+from portico.program import Program
 from portico.settings import Settings, SettingsError, find_app
 from portico.telemetry import logs
 
@@ -69,3 +72,24 @@ def load_application(name: str) -> Application:
     if not isinstance(found, Application):
         raise SettingsError(f"app {name} is a {type(found).__name__}, not an Application")
     return found
+
+
+@contextmanager
+def at_rest(context: typer.Context) -> Iterator[Program]:
+    """The program that ``context.obj`` chooses (app, topology, process), neither serving nor delivering.
+
+    No server need run, and none is asked. Exits with 1 when it has no data.
+    """
+    app, topology, process = context.obj
+    application, settings = configured(
+        app, topology=topology, process=process, demo=False, log_level="error"
+    )
+    program = Program(application, settings, serve=False)
+    program.start(deliver=False)
+    try:
+        if program.storage is None:
+            print("portico: no module of this process has data", file=sys.stderr)
+            raise typer.Exit(1)
+        yield program
+    finally:
+        program.stop()

@@ -6,17 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import typer
 
-from portico.cli.options import AppOption, ProcessOption, TopologyOption, configured
+from portico.cli.options import AppOption, ProcessOption, TopologyOption, at_rest
 from portico.clock import SystemClock
 from portico.errors import StatusError
-from portico.program import Program
 
 if TYPE_CHECKING:
+    from portico.storage import Storage
     from portico.workflow import Runs
     from portico.workflow.records import Record
 
@@ -133,23 +133,13 @@ def fork(
 
 @contextmanager
 def _runs(context: typer.Context) -> Iterator[Runs]:
-    """Those in the database of the settings: no server need run, and none is asked. Exits with 1 at a refusal."""
-    app, topology, process = context.obj
-    application, settings = configured(
-        app, topology=topology, process=process, demo=False, log_level="error"
-    )
-    program = Program(application, settings, serve=False)
-    program.start(deliver=False)
-    try:
-        if program.storage is None:
-            print("portico: no module of this process has data", file=sys.stderr)
-            raise typer.Exit(1)
-        yield program.storage.runs()
-    except StatusError as refusal:
-        print(f"portico: {refusal.reason}: {refusal.message}", file=sys.stderr)
-        raise typer.Exit(1) from refusal
-    finally:
-        program.stop()
+    """Those in the database of the settings. Exits with 1 at a refusal."""
+    with at_rest(context) as program:
+        try:
+            yield cast("Storage", program.storage).runs()
+        except StatusError as refusal:
+            print(f"portico: {refusal.reason}: {refusal.message}", file=sys.stderr)
+            raise typer.Exit(1) from refusal
 
 
 def _line(record: Record) -> str:

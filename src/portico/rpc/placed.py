@@ -20,11 +20,13 @@ class PlacedChannel(grpc.Channel):
     """Hands out the callables of whichever channel reaches a service, and is not there any more after that.
 
     ``reach`` gives that channel for a service's full name, a ``LocalChannel`` or one to another
-    process. They belong to whoever made them: closing this channel closes none of them.
+    process; it is asked once for each service. They belong to whoever made them: closing this channel
+    closes none of them.
     """
 
     def __init__(self, reach: Callable[[str], grpc.Channel]) -> None:
         self._reach = reach
+        self._reached: dict[str, grpc.Channel] = {}
         self._closed = False
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> UnaryUnary:
@@ -61,7 +63,10 @@ class PlacedChannel(grpc.Channel):
     def _to(self, method: str) -> grpc.Channel:
         if self._closed:
             raise ValueError("Cannot invoke RPC on closed channel!")
-        return self._reach(method.strip("/").partition("/")[0])
+        service = method.strip("/").partition("/")[0]
+        if service not in self._reached:
+            self._reached[service] = self._reach(service)
+        return self._reached[service]
 
     def __enter__(self) -> Self:
         return self

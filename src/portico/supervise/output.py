@@ -28,10 +28,6 @@ class Output:
         """Write what process ``name`` has said, on stderr if it was there that it said it."""
         self._streams[_STDERR if error else _STDOUT].write(marked(name, line))
 
-    def say(self, text: str) -> None:
-        """Write something of our own to stdout."""
-        self._streams[_STDOUT].write(text.encode())
-
 
 class Lines:
     """Cuts a stream of bytes into lines; one that does not end is cut where it is too long."""

@@ -41,7 +41,7 @@ def plan():
     ]
 
 def tell(what):
-    output.say(json.dumps({{"what": what, "pids": supervisor.pids()}}))
+    print(json.dumps({{"what": what, "pids": supervisor.pids()}}), flush=True)
 
 sys.exit(asyncio.run(run(supervisor, plan, announce=lambda: tell("up"), changed=lambda: tell("changed"))))
 """
