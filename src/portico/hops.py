@@ -9,6 +9,7 @@ from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
 from portico.rpc.server import Server
 from portico.security.passport import Passports
+from portico.security.seals import Seals
 from portico.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -98,8 +99,11 @@ class Neighbours:
         """
         self._settings = settings
         self._placement = placement
-        self._passports = _passports(settings, clock)
+        secret = _secret(settings)
+        self._passports = Passports(secret, clock=clock)
         self._certificates = _certificates(settings, placement)
+        self.seals = Seals(secret, certificates=self._certificates, clock=clock)
+        """For what goes to the others by way of somebody else."""
         self._peers = {
             process.name: Peer(
                 _address(settings, placement, process.name),
@@ -146,14 +150,14 @@ class Neighbours:
             peer.close()
 
 
-def _passports(settings: Settings, clock: Clock) -> Passports:
-    """What signs and reads passports. SettingsError without a secret."""
+def _secret(settings: Settings) -> bytes:
+    """What the processes know each other by. SettingsError without one."""
     if settings.hop_secret is None:
         raise SettingsError(
             "hop_secret is required where a topology has several processes: set PORTICO_HOP_SECRET"
             " to the same random text in all of them, 16 characters at the least"
         )
-    return Passports(settings.hop_secret.get_secret_value().encode(), clock=clock)
+    return settings.hop_secret.get_secret_value().encode()
 
 
 def _certificates(settings: Settings, placement: Placement) -> Certificates | None:

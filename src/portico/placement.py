@@ -40,6 +40,7 @@ class Placement:
     def chosen(application: Application, settings: Settings) -> Placement:
         """What the settings say. Raises TopologyError, SettingsError or ModuleError when that cannot be."""
         topology = application.topology(settings.topology)
+        require_redis(topology, settings)
         return Placement(topology, _process(topology, settings), application.modules)
 
     @property
@@ -134,6 +135,15 @@ class Placement:
                     asked[service].add(module.name)
         everybody = {KERNEL_SERVICE: [module.name for module in self.enabled]}
         return {service: frozenset(names) for service, names in (asked | everybody).items()}
+
+
+def require_redis(topology: Topology, settings: Settings) -> None:
+    """Raise SettingsError when events go between the processes by a Redis that the settings do not name."""
+    if topology.is_split and topology.events == "redis" and settings.redis_url is None:
+        raise SettingsError(
+            f'redis_url is required: topology {topology.name} has events = "redis"; set REDIS_URL, the same'
+            " in all its processes, or leave the line out, and events go by calls"
+        )
 
 
 def _process(topology: Topology, settings: Settings) -> Process:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from portico.app import Application
     from portico.context import Identity
+    from portico.delivery import Deliveries
     from portico.events import Relay
     from portico.hops import HopServer, Neighbours
     from portico.module import Module
@@ -237,13 +238,23 @@ class Program:
     def _deliver(
         self, storage: Storage, assembled: list[Assembled], stack: ExitStack | None
     ) -> None:
-        relay = self.relay = self._relay(storage, assembled)
+        deliveries = self._deliveries()
+        relay = self.relay = storage.relay(
+            assembled, elsewhere=None if deliveries is None else deliveries.elsewhere()
+        )
         self._serve_runs(storage)
         recovery = storage.recovery()
         storage.measure(relay, recovery, self.metrics)
+        if deliveries is not None:
+            deliveries.take(relay, self.registry)
         if stack is not None:
+            if deliveries is not None:
+                stack.callback(deliveries.close)
             relay.start()
             stack.callback(relay.stop)
+            if deliveries is not None:
+                deliveries.start()
+                stack.callback(deliveries.stop)
             recovery.start()
             stack.callback(recovery.stop)
 
@@ -256,15 +267,19 @@ class Program:
             registrar: Any = self.registry.registrar(KERNEL)
             add_WorkflowServiceServicer_to_server(WorkflowServicer(storage.runs()), registrar)
 
-    def _relay(self, storage: Storage, assembled: list[Assembled]) -> Relay:
+    def _deliveries(self) -> Deliveries | None:
+        """The ways of events from and to other processes; None where there are none."""
         if self._neighbours is None:
-            return storage.relay(assembled)
-        from portico.delivery import elsewhere, take_events
+            return None
+        from portico.delivery import Deliveries  # which needs the database's driver
 
-        relay = storage.relay(assembled, elsewhere=elsewhere(self.placement, self._neighbours))
-        certified = self.settings.certificates is not None
-        take_events(self.registry, relay, self.placement, require_certificate=certified)
-        return relay
+        return Deliveries(
+            self.placement,
+            self._neighbours,
+            self.settings,
+            application=self.application.name,
+            clock=self.clock,
+        )
 
     def _assemble(self, module: Module) -> Assembled:
         provided: dict[type, Any] = {Clock: self.clock, Ids: self._ids, Metrics: self.metrics}

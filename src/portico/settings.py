@@ -123,7 +123,8 @@ class Settings(BaseSettings):
         60.0, gt=0, description="notes of what was reacted to; no less than events_keep_days"
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis, for what several processes will share; nothing uses it yet"
+        None,
+        description="Redis; needed by a topology whose events go from process to process by it",
     )
     data_folder: Path = Field(
         Path(".portico"), description="where the embedded database keeps its files"

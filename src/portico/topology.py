@@ -12,6 +12,7 @@
     [edges."orders -> payments"]
     timeout_ms = 2000
 
+``events = "redis"`` takes events from process to process by Redis Streams instead of by calls.
 ``enabled_modules`` turns modules off: a list of those that are on, or a table such as
 ``business = false``. Without a file there is one process with every module.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from portico.module import Module
 
 Isolation = Literal["copy", "share"]
+EventTransport = Literal["rpc", "redis"]
 
 _EVERY_OTHER = "*"
 _ARROW = "->"
@@ -86,6 +88,8 @@ class Topology:
     processes: Mapping[str, Process]
     edges: Mapping[tuple[str, str], Edge] = field(default_factory=dict)
     disabled: frozenset[str] = frozenset()
+    events: EventTransport = "rpc"
+    """What takes events from one process to another."""
 
     @staticmethod
     def monolith(modules: Sequence[Module]) -> Topology:
@@ -148,6 +152,7 @@ class _File(BaseModel):
 
     name: str | None = Field(None, pattern=_NAME)
     enabled_modules: list[str] | dict[str, bool] = {}
+    events: EventTransport = "rpc"
     processes: dict[Annotated[str, Field(pattern=_NAME)], _ProcessTable] = Field(min_length=1)
     edges: dict[str, _EdgeTable] = {}
 
@@ -193,6 +198,7 @@ def _resolved(file: _File, path: Path, modules: Sequence[Module]) -> Topology:
         processes=_in_order(placed, order),
         edges={_ends(arrow): Edge(**table.model_dump()) for arrow, table in file.edges.items()},
         disabled=disabled,
+        events=file.events,
     )
 
 

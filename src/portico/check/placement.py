@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from portico.module import Module
     from portico.topology import Process, Topology
 
+_TRANSPORTS = {
+    "rpc": "over the network, by calls of the other process",
+    "redis": "over the network, by Redis Streams",
+}
+
 
 def shown(topology: Topology, modules: Sequence[Module]) -> list[str]:
     """The processes with their modules, and which module calls which, inside a process or over the network."""
@@ -23,6 +28,7 @@ def shown(topology: Topology, modules: Sequence[Module]) -> list[str]:
             for process in topology.processes.values()
         ),
         *([f"  turned off: {', '.join(off)}"] if off else []),
+        *([f"  events: {_TRANSPORTS[topology.events]}"] if topology.is_split else []),
         *(f"  {line}" for line in _calls(topology, modules)),
     ]
 
@@ -33,6 +39,7 @@ def differences(before: Topology, after: Topology, modules: Sequence[Module]) ->
         *_moves(before, after, modules),
         *_changed_processes(before, after),
         *_changed_calls(before, after, modules),
+        *([f"events: {before.events} -> {after.events}"] if before.events != after.events else []),
     ]
 
 

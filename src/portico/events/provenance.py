@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import permission_denied
-from portico.rpc.hops import certifies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import grpc
+    from collections.abc import Callable, Mapping
 
     from portico.events.outbox import Record
+
+    Certified = Callable[[str], bool]
+    """Whether whoever sends something has a certificate of a module."""
 
 
 class Provenance:
@@ -20,14 +20,14 @@ class Provenance:
 
     ``modules`` has, for each package of a contract, the module that it belongs to; an event whose
     package nobody owns may be anybody's. With ``require_certificate`` the publishing module must be
-    named in the certificate of the connection. Without it, whoever is let in at all is believed.
+    named in the sender's certificate. Without it, whoever is let in at all is believed.
     """
 
     def __init__(self, modules: Mapping[str, str], *, require_certificate: bool) -> None:
         self._modules = dict(modules)
         self._require_certificate = require_certificate
 
-    def check(self, record: Record, context: grpc.ServicerContext) -> None:
+    def check(self, record: Record, certified: Certified) -> None:
         """Raise PERMISSION_DENIED with EVENT_OF_ANOTHER unless the event is its sender's to send."""
         publisher = record.aggregate_type
         owner = self._modules.get(record.type.rpartition(".")[0], publisher)
@@ -38,10 +38,10 @@ class Provenance:
                 module=publisher,
                 type=record.type,
             )
-        if self._require_certificate and not certifies(context, publisher):
+        if self._require_certificate and not certified(publisher):
             raise permission_denied(
                 "EVENT_OF_ANOTHER",
-                f"the certificate of this connection is not one of module {publisher}",
+                f"whoever sends it has no certificate of module {publisher}",
                 module=publisher,
                 type=record.type,
             )

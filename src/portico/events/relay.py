@@ -19,7 +19,7 @@ from portico.events.housekeeping import Housekeeping
 from portico.events.lane import Lane
 from portico.events.onward import Onward
 from portico.events.outbox import Limits, Outbox
-from portico.events.servicer import EventsServicer
+from portico.events.reception import Reception
 from portico.events.settings import RelaySettings
 from portico.events.there import There
 from portico.events.timetable import Timetable
@@ -115,12 +115,12 @@ class Relay:
         """The lanes to other processes, by process."""
         return self._there
 
-    def servicer(self, *, provenance: Provenance | None = None) -> EventsServicer:
-        """What the relays of other processes call, to have the reactions of this one run.
+    def reception(self, *, provenance: Provenance | None = None) -> Reception:
+        """Where the events of other processes come in, to have the reactions of this one run.
 
-        ``provenance`` says who may send which events.
+        ``provenance`` says who may send which events. One for all ways by which they come.
         """
-        return EventsServicer(
+        return Reception(
             self._delivery,
             crew=self._crew,
             following=self._following,

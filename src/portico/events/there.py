@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import grpc
-
-from portico.context import entered, root
 from portico.errors import StatusError
 from portico.events.receiver import Outcome, UnreachableError
 from portico.events.wire import event_of
@@ -25,31 +22,28 @@ _log = logging.getLogger(__name__)
 
 _State = pb.DeliverResponse.State
 
-_REFUSAL = "EVENT_OF_ANOTHER"  # the contract's
-
-_MOST_BYTES = 1024 * 1024  # of the events of one call; one that is larger goes alone
+_MOST_BYTES = 1024 * 1024  # of the events that go together; one that is larger goes alone
 _LARGEST_BYTES = 3 * 1024 * 1024  # of one event: it must fit into a message, of 4 MB by default
 
 
 class There:
-    """Hands events to a neighbour in calls, each of which waits until its reactions have run.
+    """Hands events to a neighbour, some at a time, and waits each time until its reactions have run.
 
-    A call that fails says nothing about the events, and costs none of them an attempt. What is refused
+    A failure on the way says nothing about the events, and costs none of them an attempt. What is refused
     as not this process's to send waits, as long as that is so, and holds up no other aggregate.
     """
 
     def __init__(
         self, neighbour: Neighbour, *, following: Following, timeout_seconds: float
     ) -> None:
-        """``timeout_seconds`` is the most that one call may take."""
+        """``timeout_seconds`` is the longest wait for one answer."""
         self._neighbour = neighbour
         self._following = following
         self._timeout_seconds = timeout_seconds
-        self._call: grpc.Future[pb.DeliverResponse] | None = None
         self._refused: set[tuple[str, str]] = set()
 
     def deliver(self, records: Sequence[Record], *, proceed: Proceed) -> Iterator[Outcome]:
-        """See ``Receiver``; one call at most."""
+        """See ``Receiver``; goes there once at most."""
         sent: list[Record] = []
         size = 0
         for record in records:
@@ -75,10 +69,8 @@ class There:
         self._following.give_up(self._neighbour.reacts)
 
     def interrupt(self) -> None:
-        """Give the running call up; what it has done there is found out by the next."""
-        call = self._call
-        if call is not None:
-            call.cancel()
+        """See ``Receiver``."""
+        self._neighbour.carrier.interrupt()
 
     def _is_wanted(self, record: Record) -> bool:
         return record.type in self._neighbour.reacts.get(record.module, ())
@@ -116,20 +108,10 @@ class There:
 
     def _ask(self, request: pb.DeliverRequest) -> pb.DeliverResponse:
         try:
-            with entered(root()):  # whatever the thread is about: a claim is open, and no call's
-                call = self._neighbour.stub.Deliver.future(request, timeout=self._timeout_seconds)
-                self._call = call
-                return call.result()
-        except grpc.RpcError as error:
-            if isinstance(error, StatusError) and error.reason == _REFUSAL:
-                raise
+            return self._neighbour.carrier.carry(request, seconds=self._timeout_seconds)
+        except UnreachableError:
             self.missed()
-            raise UnreachableError(f"{error.code().name}: {error.details()}") from error
-        except grpc.FutureCancelledError as error:
-            self.missed()
-            raise UnreachableError("the call was given up") from error
-        finally:
-            self._call = None
+            raise
 
     def _ended(self, outcome: Outcome, *, goes_on: bool = False) -> Outcome:
         record = outcome.record

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from portico.clock import SystemClock
 from portico.module import ModuleError, start_order
+from portico.placement import require_redis
+from portico.settings import SettingsError
 from portico.supervise.output import Output
 from portico.supervise.plan import addresses_of, specs_of, stop_seconds
 from portico.supervise.premises import Premises
@@ -47,8 +49,10 @@ def run(
     application's name for the children, where no setting has it. With ``mtls`` the calls between
     processes are under certificates of a development authority in the data folder.
 
-    Raises OSError when a port is taken, and what the embedded database and migrations raise.
+    Raises SettingsError without a Redis that the topology needs, OSError when a port is taken, and what
+    the embedded database and migrations raise.
     """
+    require_redis(topology, settings)
     with Premises(application, settings) as premises:
         house = _House(
             topology, application, settings, premises, file=file, demo=demo, app=app, mtls=mtls
@@ -152,9 +156,11 @@ class _House:
 
     def _again(self) -> Topology:
         try:
-            return Topology.load(self._file, self._application.modules)
-        except (TopologyError, ModuleError) as failure:
+            topology = Topology.load(self._file, self._application.modules)
+            require_redis(topology, self._settings)
+        except (TopologyError, ModuleError, SettingsError) as failure:
             raise ChangeRefusedError(str(failure)) from failure
+        return topology
 
     def _command(self, content: bytes) -> list[str]:
         """How a child is started: on a copy of the file, so that one that is started again later finds it as it was."""

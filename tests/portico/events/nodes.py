@@ -100,7 +100,7 @@ class Node:
     def join(self, *others: Node, **settings: Any) -> Self:
         """Make the relay, which knows the reactions of the others, and the servicer."""
         self.relay = self.new_relay(*others, **settings)
-        self.servicer = self.relay.servicer()
+        self.servicer = EventsServicer(self.relay.reception())
         return self
 
     def new_relay(self, *others: Node, **settings: Any) -> Relay:

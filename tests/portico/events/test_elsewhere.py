@@ -20,7 +20,7 @@ from sqlalchemy import text
 from portico import errors
 from portico.clock import SystemClock
 from portico.context import Identity, Origin, entered, root
-from portico.events import Elsewhere, Neighbour, Relay, inbox, reacts_to
+from portico.events import Elsewhere, EventsServicer, Neighbour, Relay, inbox, reacts_to
 from portico.events.provenance import Provenance
 from portico.telemetry.metrics import Metrics
 from tests.portico.events.nodes import Ledger, Node, delivering, serving
@@ -274,7 +274,7 @@ def test_what_a_process_refuses_waits_and_holds_up_nothing_else(
     shop = Node("shop", engine, clock=clock)
     bank = Node("bank", engine, Till("bank"), clock=clock).join()
     provenance = Provenance({"google.type": "bank"}, require_certificate=False)
-    bank.servicer = bank.relay.servicer(provenance=provenance)
+    bank.servicer = EventsServicer(bank.relay.reception(provenance=provenance))
     shop.join(bank)
     with serving(shop, bank):
         with shop.database.unit_of_work() as session:
@@ -435,7 +435,7 @@ class TestDeliver:
         assert states(bank.stub.Deliver(request)) == ["NOT_HERE", "NOT_HERE"]
 
     def test_the_rest_waits_when_the_time_of_the_call_is_over(self, bank: Node) -> None:
-        bank.servicer._batch_seconds = -1
+        bank.servicer._reception._batch_seconds = -1
         request = pb.DeliverRequest(events=[event("a:1"), event("b:1")])
         assert states(bank.stub.Deliver(request)) == ["DONE", "NOT_TRIED"]
 
@@ -505,7 +505,7 @@ class TestATopologyThatChanges:
             doorbell=shop.doorbell,
             elsewhere=Elsewhere([expecting]),
         )
-        shop.servicer = shop.relay.servicer()
+        shop.servicer = EventsServicer(shop.relay.reception())
         with serving(shop, bank):
             shop.publish("a:1")
             shop.relay.settle()

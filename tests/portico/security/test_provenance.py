@@ -18,7 +18,7 @@ from portico.v1.events_service_pb2_grpc import (
 
 from portico.clock import SystemClock
 from portico.errors import StatusError
-from portico.events import Doorbell, Relay
+from portico.events import Doorbell, EventsServicer, Relay
 from portico.events.provenance import Provenance
 from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
@@ -82,7 +82,9 @@ def _serving(folder: Path, *, certified: bool) -> Server:
     relay = Relay([], [], clock=SystemClock(), doorbell=Doorbell())
     registry: Any = Registry()
     add_EventsServiceServicer_to_server(
-        relay.servicer(provenance=Provenance(modules, require_certificate=certified)),
+        EventsServicer(
+            relay.reception(provenance=Provenance(modules, require_certificate=certified))
+        ),
         registry.registrar("portico"),
     )
     credentials = Certificates(folder, "payments").server_credentials() if certified else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.wrappers_pb2 import StringValue
 
 from portico.clock import SystemClock
-from portico.events import reacts_to
+from portico.events import EventsServicer, reacts_to
 from portico.lab.outbox.node import Node
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
@@ -48,7 +48,7 @@ def serve(url: str, port: str) -> None:
     """The child: react until stdin ends, or it is killed."""
     registry = Registry()
     add: Any = add_EventsServiceServicer_to_server  # typed for grpcio's own server
-    add(Node(url).consumer(Effects()).servicer(), registry.registrar("portico"))
+    add(EventsServicer(Node(url).consumer(Effects()).reception()), registry.registrar("portico"))
     server = Server(port=int(port))
     _bind(server)
     server.mount(registry, Policy(default_timeout_seconds=_CALL_SECONDS), caller="sender")

@@ -1,0 +1,166 @@
+"""Reading the stream of this process, and running the reactions to what is on it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from portico.errors import StatusError
+from portico.events.backoff import Backoff
+from portico.events.streams import letters
+from portico.events.streams.presence import BEAT_SECONDS, CONSUMER, GROUP, SILENT_SECONDS, Presence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from redis import Redis
+
+    from portico.events.reception import Reception
+    from portico.events.streams.letters import Box, Letter
+    from portico.v1 import events_service_pb2 as pb
+
+    Entry = tuple[bytes, Mapping[bytes, bytes]]
+
+_log = logging.getLogger(__name__)
+
+_WAIT_MS = 500
+_ANSWER_SECONDS = 60
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+
+
+class StreamReader:
+    """Takes requests from the stream, one a thread, runs their reactions, and answers.
+
+    All workers and replicas of a process share its stream. What one of them had in hand when it died
+    is another's after three seconds; one that lives says so every second, however long it takes.
+    """
+
+    def __init__(self, redis: Redis, box: Box, reception: Reception, *, threads: int = 4) -> None:
+        """``box`` is that of this process. Nothing is read before :meth:`start`."""
+        self._redis = redis
+        self._box = box
+        self._reception = reception
+        self._size = threads
+        self._presence = Presence(redis, box)
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._look_back_at = 0.0
+
+    def start(self) -> None:
+        """Read, from now until :meth:`stop`. Redis need not be there yet."""
+        self._presence.start()
+        for _ in range(self._size):
+            thread = threading.Thread(target=self._run, name="portico-events-reader", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Finish the reactions that run, and read no more. Twice does nothing."""
+        self._stopping.set()
+        while self._threads:
+            self._threads.pop().join()
+        self._presence.stop()
+        self._stopping.clear()
+
+    def _run(self) -> None:
+        pause = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, Random())
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._read()
+                failures = 0
+                continue
+            except RedisError:
+                pass  # told by the presence
+            except Exception:  # noqa: BLE001  # whatever it is: say so and go on
+                _log.exception("events from Redis could not be dealt with; they come again")
+            failures += 1
+            self._stopping.wait(pause.after(failures).total_seconds())
+
+    def _read(self) -> None:
+        """Deal with what comes next."""
+        try:
+            entries = [*self._left()] or self._new()
+        except ResponseError as failure:
+            if not _is_gone(failure):
+                raise
+            self._make_group()
+            return
+        for entry, fields in entries:
+            with self._presence.holding(entry):
+                self._deal_with(fields)
+            self._done(entry)
+
+    def _done(self, entry: bytes) -> None:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.xack(self._box.stream, GROUP, entry)
+            pipeline.xdel(self._box.stream, entry)
+            pipeline.execute()
+
+    def _left(self) -> Iterable[Entry]:
+        """One request that somebody dead had in hand; looked for once a second."""
+        with self._lock:
+            if time.monotonic() < self._look_back_at:
+                return
+            self._look_back_at = time.monotonic() + BEAT_SECONDS
+        stream = self._box.stream
+        idle_ms = SILENT_SECONDS * 1000
+        # With the ids alone: Redis before 7 tells in no other way which entries have been deleted.
+        for entry in self._redis.xautoclaim(stream, GROUP, CONSUMER, idle_ms, count=1, justid=True):
+            found: Any = self._redis.xrange(stream, min=entry, max=entry)
+            if found:
+                yield from found
+            else:
+                self._redis.xack(stream, GROUP, entry)
+
+    def _new(self) -> Iterable[Entry]:
+        """The next request, if there is one within half a second."""
+        found: Any = self._redis.xreadgroup(
+            GROUP, CONSUMER, {self._box.stream: ">"}, count=1, block=_WAIT_MS
+        )
+        return [entry for _, entries in found or () for entry in entries]
+
+    def _make_group(self) -> None:
+        """There is none at first, and after a flush."""
+        try:
+            self._redis.xgroup_create(self._box.stream, GROUP, id="0", mkstream=True)
+        except ResponseError as failure:
+            if "BUSYGROUP" not in str(failure):  # somebody else was quicker
+                raise
+        self._presence.show()  # sooner than with the next beat
+
+    def _deal_with(self, fields: Mapping[bytes, bytes]) -> None:
+        try:
+            letter = letters.read(self._box, fields)
+        except letters.LetterError as failure:
+            _log.error("an entry of %s is thrown away: %s", self._box.stream, failure)
+            return
+        key = self._box.answer(letter.name)
+        sealed = letters.write_answer(self._box, letter.name, self._react(letter))
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.rpush(key, sealed)
+            pipeline.expire(key, _ANSWER_SECONDS)
+            pipeline.execute()
+
+    def _react(self, letter: Letter) -> pb.DeliverResponse | StatusError:
+        try:
+            return self._reception.take(
+                letter.request,
+                certified=letter.certified,
+                seconds=letter.seconds,
+                is_wanted=lambda: not self._stopping.is_set(),
+            )
+        except StatusError as refusal:
+            return refusal
+
+
+def _is_gone(failure: ResponseError) -> bool:
+    """Whether there is no stream, or no group; a reader that waits is told so in other words."""
+    return any(word in str(failure) for word in ("NOGROUP", "UNBLOCKED"))
