@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import punq
 
 from portico.module import ModuleError
+from portico.rpc.local import LocalChannel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,22 +56,40 @@ def assemble_askers(
     """Build only those classes of ``module`` whose constructors ask for ``of`` themselves; for a look at them."""
     container = _Container()
     _fill(container, module, channel, provided)
-    for kind in dict.fromkeys(container.known):
-        if of in get_type_hints(kind.__init__).values():
+    for kind, maker in container.makers.items():
+        if _asks(maker, of):
             _resolve(module, container, kind)
 
 
+def may_ask_for(module: Module, kind: type) -> bool:
+    """Whether a class that ``module`` is put together from asks for ``kind`` in its constructor.
+
+    Nothing is built. It may, where that cannot be told: when wiring takes what only its own process has.
+    """
+    container = _Container()
+    try:
+        _fill(container, module, LocalChannel(), {})
+        return any(_asks(maker, kind) for maker in container.makers.values())
+    except Exception:  # noqa: BLE001  # the module's own code, at a place that it was not written for
+        return True
+
+
 class _Container(punq.Container):
-    """Remembers which classes it knows."""
+    """Remembers what is made here, and by which class or function."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: list[Any] = []
+        self.makers: dict[Any, Any] = {}
 
     def register(self, service: Any, *more: Any, **named: Any) -> Any:
         if "instance" not in named:
-            self.known.append(service)
+            self.makers[service] = more[0] if more else named.get("factory", service)
         return super().register(service, *more, **named)
+
+
+def _asks(maker: Any, kind: type) -> bool:
+    made_by = maker if isfunction(maker) else maker.__init__
+    return kind in get_type_hints(made_by).values()
 
 
 def _extras(module: Module) -> list[type]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from portico.events import Relay
     from portico.hops import HopServer, Neighbours
     from portico.module import Module
+    from portico.rpc.interfaces import Handler
     from portico.settings import Settings
     from portico.storage import Storage
 
@@ -199,12 +200,23 @@ class Program:
                 self.policy,
                 channel=self.channel(),
                 services=described(self.placement.services),
-                forwarded=self._channels.forwarded(),
+                forwarded=self._forwarded(),
                 metrics=self.metrics,
                 scrape=self._scrape(stack),
                 not_ready=self._not_ready,
             )
             stack.callback(self._front.close)
+
+    def _forwarded(self) -> dict[str, dict[str, Handler]]:
+        """What clients may call here and other processes serve, alone or together with this one."""
+        found = self._channels.forwarded()
+        if self._neighbours is None or not self.placement.process.front:
+            return found
+        from portico.oversight import runs_everywhere
+
+        return found | runs_everywhere(
+            self.placement, self._neighbours, self.policy, here=self.channel()
+        )
 
     def _scrape(self, stack: ExitStack) -> Callable[[], tuple[bytes, str]]:
         """What answers a scrape: this program, or all workers that share its ports."""
@@ -259,7 +271,7 @@ class Program:
             stack.callback(recovery.stop)
 
     def _serve_runs(self, storage: Storage) -> None:
-        """Let whoever may do so look after the workflows of this process."""
+        """Let whoever may do so look after the workflows of this process: at a front, beside all others."""
         from portico.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
         from portico.workflow.servicer import WorkflowServicer
 

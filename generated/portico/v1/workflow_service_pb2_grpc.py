@@ -26,8 +26,13 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub:
-    """The logs of the workflows that the modules of one process run. Part of the kernel: served where gRPC is, on the
-    port for other processes too, by each process for its own modules alone, and never over REST.
+    """The logs of the workflows of all modules. Part of the kernel: served where gRPC is, and never over REST. Every
+    front tells of the runs of all processes: it asks those that run workflows, with the token of whoever asks, and
+    each of them judges it for itself. On the port for other processes each serves the runs of its own modules alone.
+
+    Errors of every rpc: UNAVAILABLE, DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED with PROCESS_UNREACHABLE and the metadata
+    process, when a process that is needed gives no answer. A list needs all that run workflows, or the one of its
+    module; every other rpc the one that has the run.
 
     A run is in a log only where a step of its workflow leaves the process or waits for something: one that is a
     single transaction leaves no trace. A run that ended stays for seven days.
@@ -67,8 +72,13 @@ class WorkflowServiceStub:
 
 
 class WorkflowServiceServicer:
-    """The logs of the workflows that the modules of one process run. Part of the kernel: served where gRPC is, on the
-    port for other processes too, by each process for its own modules alone, and never over REST.
+    """The logs of the workflows of all modules. Part of the kernel: served where gRPC is, and never over REST. Every
+    front tells of the runs of all processes: it asks those that run workflows, with the token of whoever asks, and
+    each of them judges it for itself. On the port for other processes each serves the runs of its own modules alone.
+
+    Errors of every rpc: UNAVAILABLE, DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED with PROCESS_UNREACHABLE and the metadata
+    process, when a process that is needed gives no answer. A list needs all that run workflows, or the one of its
+    module; every other rpc the one that has the run.
 
     A run is in a log only where a step of its workflow leaves the process or waits for something: one that is a
     single transaction leaves no trace. A run that ended stays for seven days.
@@ -78,7 +88,7 @@ class WorkflowServiceServicer:
         """Lists runs, the youngest first.
 
         Errors: INVALID_ARGUMENT with PAGE_TOKEN_INVALID, when page_token is not from an answer to this rpc; NOT_FOUND
-        with MODULE_NOT_FOUND and the metadata module, when no module of that name runs workflows in this process.
+        with MODULE_NOT_FOUND and the metadata module, when no module of that name runs workflows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,8 +184,13 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService:
-    """The logs of the workflows that the modules of one process run. Part of the kernel: served where gRPC is, on the
-    port for other processes too, by each process for its own modules alone, and never over REST.
+    """The logs of the workflows of all modules. Part of the kernel: served where gRPC is, and never over REST. Every
+    front tells of the runs of all processes: it asks those that run workflows, with the token of whoever asks, and
+    each of them judges it for itself. On the port for other processes each serves the runs of its own modules alone.
+
+    Errors of every rpc: UNAVAILABLE, DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED with PROCESS_UNREACHABLE and the metadata
+    process, when a process that is needed gives no answer. A list needs all that run workflows, or the one of its
+    module; every other rpc the one that has the run.
 
     A run is in a log only where a step of its workflow leaves the process or waits for something: one that is a
     single transaction leaves no trace. A run that ended stays for seven days.

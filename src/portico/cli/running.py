@@ -35,7 +35,7 @@ def place(
     """Look after the runs of workflows, of all modules or of those of one process of a topology.
 
     On the database of the settings, whether anything serves or not. The embedded database belongs to the program
-    that runs: while it does, ask its portico.v1.WorkflowService.
+    that runs: while it does, ask portico.v1.WorkflowService at a front.
     """
     context.obj = app, topology, process
 
