@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 
 from emporium.app import application
 from portico.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from portico.testing.servers import Databases
@@ -29,23 +29,49 @@ VALUES ('{IDS[0]}', 'orders', 'ord_1', 'commerce.orders.v1.Odd', '', '{{}}', now
        ('{IDS[1]}', 'orders', 'ord_2', 'commerce.orders.v1.Odd', '', '{{}}', now(), NULL, 0, NULL,
         now() - interval '3 days')
 """
+# Behind the two: one that waits, one that failed, one that has a module elsewhere to reach, one that never will.
+UNDER_WAY = """
+INSERT INTO orders.outbox (id, aggregatetype, aggregateid, type, payload, headers, occurred_at, attempts,
+                           next_attempt_at, last_error, delivered_at)
+VALUES ('0190d2c4-0000-7000-8000-000000000003', 'orders', 'ord_3', 'commerce.orders.v1.Odd', '', '{}', now(), 0,
+        NULL, NULL, NULL),
+       ('0190d2c4-0000-7000-8000-000000000004', 'orders', 'ord_4', 'commerce.orders.v1.Odd', '', '{}', now(), 2,
+        '2026-11-20T12:00:00Z', 'it was odd', NULL),
+       ('0190d2c4-0000-7000-8000-000000000005', 'orders', 'ord_5', 'commerce.orders.v1.Odd', '', '{}', now(), 0,
+        NULL, NULL, now());
+INSERT INTO orders.outbox_elsewhere (event_id, module, sequence, aggregatetype, aggregateid, attempts, dead_at,
+                                     last_error, delivered_at)
+SELECT id, onward.module, sequence, aggregatetype, aggregateid, onward.attempts, onward.dead_at, onward.last_error,
+       onward.delivered_at
+FROM orders.outbox, (VALUES ('inventory', 0, NULL, NULL, NULL), ('payments', 12, now(), 'no room', NULL),
+                            ('users', 1, NULL, NULL, now())
+     ) AS onward (module, attempts, dead_at, last_error, delivered_at)
+WHERE aggregateid = 'ord_5'
+"""
 
 
 @pytest.fixture
-def run(
-    databases: Databases,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+def database(databases: Databases) -> Iterator[Engine]:
+    """That of an application, with the two events."""
     owners = [module.name for module in application.modules if module.owns_data]
     url = databases.migrated(owners, folder=application.migrations)
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as session:
-        session.exec_driver_sql("TRUNCATE orders.outbox")
+        session.exec_driver_sql("TRUNCATE orders.outbox, orders.outbox_elsewhere")
         session.exec_driver_sql(EVENTS)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def run(
+    database: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PORTICO_DATABASE_URL", url.render_as_string(hide_password=False))
+    monkeypatch.setenv("PORTICO_DATABASE_URL", database.url.render_as_string(hide_password=False))
     monkeypatch.setenv("PORTICO_APP", "emporium.app:application")
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -61,10 +87,34 @@ def run(
 def test_a_dead_event_is_listed_and_delivered_again(run: Run) -> None:
     code, said = run("list", "--dead")
     assert code == 0
-    assert said.startswith(IDS[0])
+    assert said.startswith(f"{IDS[0]}  dead  ")
     assert "commerce.orders.v1.Odd of ord_1  attempts: 12  it was odd" in said
     assert run("replay", "--id", IDS[0]) == (0, "1 to be delivered again\n")
-    assert run("list") == (0, "no dead events\n")
+    assert run("list", "--dead") == (0, "no dead events\n")
+    assert run("list")[1].startswith(f"{IDS[0]}  waiting  ")
+
+
+def test_what_has_not_reached_everybody_is_listed_with_its_state(
+    run: Run, database: Engine
+) -> None:
+    with database.begin() as session:
+        session.exec_driver_sql(UNDER_WAY)
+
+    code, said = run("list")
+
+    assert code == 0
+    told = [" ".join(line.split()[1:2] + line.split()[3:]) for line in said.splitlines()]
+    odd = "commerce.orders.v1.Odd of"
+    assert told == [
+        f"dead {odd} ord_1 attempts: 12 it was odd",
+        f"waiting {odd} ord_3",
+        f"retrying {odd} ord_4 attempts: 2 next at 2026-11-20T12:00:00Z it was odd",
+        f"waiting {odd} ord_5 for inventory",
+        f"dead {odd} ord_5 for payments attempts: 12 no room",
+    ]
+    dead = [line.split()[0] for line in run("list", "--dead")[1].splitlines()]
+    assert dead == [IDS[0], "0190d2c4-0000-7000-8000-000000000005"]
+    assert run("list", "--type", "commerce.orders.v1.Even") == (0, "no undelivered events\n")
 
 
 def test_a_replay_says_which_and_to_whom(run: Run) -> None:

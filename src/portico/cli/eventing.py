@@ -1,4 +1,4 @@
-"""``portico events``: those that were given up, delivering some again, removing old ones."""
+"""``portico events``: those that have not arrived, delivering some again, removing old ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from portico.cli.options import AppOption, ProcessOption, TopologyOption, at_res
 
 if TYPE_CHECKING:
     from portico.events import Relay
-    from portico.events.ended import Dead, Selection
+    from portico.events.ended import Selection
+    from portico.events.undelivered import Undelivered
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -46,23 +47,24 @@ def place(
 @commands.command("list")
 def list_events(
     context: typer.Context,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Those that were given up; there is no other list yet.")
-    ] = True,
+    dead: Annotated[bool, typer.Option("--dead", help="Only those that were given up.")] = False,
     ids: IdOption = None,
     event_type: TypeOption = "",
     since: SinceOption = None,
     until: UntilOption = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Of each module.")] = 50,
 ) -> None:
-    """List events that were given up, the oldest first, with why."""
+    """List events that have not reached everybody, the oldest first: one line for each receiver that is left.
+
+    An event is waiting, retrying after an attempt that failed, or dead: given up after the last one.
+    """
     chosen = _selection(ids, event_type, since, until)
     with _relay(context) as relay:
-        found = relay.desk().dead(chosen, most=limit) if dead else []
+        found = relay.desk().undelivered(chosen, dead=dead, most=limit)
     for each in found:
         print(_line(each))
     if not found:
-        print("no dead events")
+        print("no dead events" if dead else "no undelivered events")
 
 
 @commands.command()
@@ -158,9 +160,16 @@ def _utc(at: datetime | None) -> datetime | None:
     return None if at is None else at.replace(tzinfo=UTC)
 
 
-def _line(dead: Dead) -> str:
-    whom = f" for {dead.module}" if dead.module else ""
-    return (
-        f"{dead.id}  {dead.occurred_at:%Y-%m-%dT%H:%M:%SZ}  {dead.type} of {dead.aggregate_id}{whom}"
-        f"  attempts: {dead.attempts}  {dead.error}"
-    )
+def _line(event: Undelivered) -> str:
+    whom = f" for {event.module}" if event.module else ""
+    told = [
+        str(event.id),
+        f"{event.state:8}",
+        f"{event.occurred_at:%Y-%m-%dT%H:%M:%SZ}",
+        f"{event.type} of {event.aggregate_id}{whom}",
+    ]
+    if event.attempts:
+        told.append(f"attempts: {event.attempts}")
+    if event.next_attempt_at is not None and event.dead_at is None:
+        told.append(f"next at {event.next_attempt_at:%Y-%m-%dT%H:%M:%SZ}")
+    return "  ".join([*told, event.error]).rstrip()

@@ -1,11 +1,12 @@
-"""What a person does about events: look at those that were given up, have them delivered again."""
+"""What a person does about events: look at those that have not arrived, have some delivered again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.context import entered, root
-from portico.events.ended import Dead, Ended, Selection
+from portico.events.ended import Ended, Selection
+from portico.events.undelivered import Undelivered, undelivered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,12 +49,17 @@ class Desk:
         self._clock = clock
         self._notes_kept = notes_kept
 
-    def dead(self, selection: Selection, *, most: int) -> list[Dead]:
-        """Events that were given up, by module and age; so many of each module at the most."""
-        found: list[Dead] = []
+    def undelivered(
+        self, selection: Selection, *, most: int, dead: bool = False
+    ) -> list[Undelivered]:
+        """Events that have not reached everybody, by module and age; so many of each module at the most.
+
+        One for each receiver that it has not reached. With ``dead`` only those that were given up.
+        """
+        found: list[Undelivered] = []
         for database in self._databases:
             with entered(root()), database.reading() as session:
-                found += Ended(database.schema).dead(session, selection, most=most)
+                found += undelivered(session, database.schema, selection, dead=dead, most=most)
         return found
 
     def revive(self, selection: Selection) -> int:
@@ -64,7 +70,7 @@ class Desk:
         """
         oldest = self._clock.now() - self._notes_kept
         forgotten = selection._replace(until=min(selection.until or oldest, oldest))
-        if self.dead(forgotten, most=1):
+        if self.undelivered(forgotten, dead=True, most=1):
             raise ReplayError(
                 f"some happened before {oldest:%Y-%m-%d}, and inboxes have forgotten who got them:"
                 " name a consumer, or a later time"

@@ -35,20 +35,10 @@ class Selection(NamedTuple):
             "until": self.until,
         }
 
-
-class Dead(NamedTuple):
-    """An event that was given up."""
-
-    id: UUID
-    type: str
-    aggregate_type: str
-    aggregate_id: str
-    module: str
-    """The one in another process that did not get it; empty for those in the publisher's."""
-    attempts: int
-    occurred_at: datetime
-    dead_at: datetime
-    error: str
+    @staticmethod
+    def sql() -> str:
+        """The condition on a row ``event`` of an outbox."""
+        return _CHOSEN
 
 
 class Ended:
@@ -56,13 +46,7 @@ class Ended:
 
     def __init__(self, schema: str) -> None:
         """``schema`` bears the name of the module that publishes."""
-        self._names = {"schema": schema, "chosen": _CHOSEN}
-
-    def dead(self, session: Connection, selection: Selection, *, most: int) -> list[Dead]:
-        """Those that were given up, the oldest first."""
-        return [
-            Dead(*row) for row in self._run(session, _DEAD, **selection.parameters(), most=most)
-        ]
+        self._names = {"schema": schema, "chosen": Selection.sql()}
 
     def revive(self, session: Connection, selection: Selection) -> int:
         """Have dead events delivered again, to those who did not get them; how many."""
@@ -102,18 +86,6 @@ _CHOSEN = """(%(ids)s::uuid[] IS NULL OR event.id = ANY(%(ids)s::uuid[]))
     AND (%(type)s::text IS NULL OR event.type = %(type)s)
     AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)"""
-
-_DEAD = """
-SELECT event.id, event.type, event.aggregatetype, event.aggregateid, dead.module, dead.attempts,
-       event.occurred_at, dead.dead_at, coalesce(dead.last_error, '')
-FROM (
-    SELECT id, '' AS module, attempts, dead_at, last_error FROM "{schema}".outbox WHERE dead_at IS NOT NULL
-    UNION ALL
-    SELECT event_id, module, attempts, dead_at, last_error FROM "{schema}".outbox_elsewhere
-    WHERE dead_at IS NOT NULL) AS dead
-JOIN "{schema}".outbox AS event ON event.id = dead.id
-WHERE {chosen} ORDER BY event.sequence, dead.module LIMIT %(most)s
-"""
 
 _REVIVE = """
 UPDATE "{schema}".outbox AS event SET dead_at = NULL, attempts = 0, next_attempt_at = NULL

@@ -63,15 +63,15 @@ class TestADeadEvent:
         relay = relay_of(Ledger(fails=lambda event: event == "a:1"))
         publish(shop, events, "a:1", "b:1")
         relay.settle()
-        (dead,) = relay.desk().dead(Selection(), most=10)
+        (dead,) = relay.desk().undelivered(Selection(), dead=True, most=10)
         assert dead.id == outbox(shop)["a:1"].id
         assert (dead.aggregate_type, dead.aggregate_id, dead.module) == ("shop", "a", "")
         assert dead.error == "bank.Ledger.on_text: RuntimeError: no a:1"
         assert dead.dead_at == clock.now()
-        assert relay.desk().dead(Selection(ids=(UUID(int=1),)), most=10) == []
-        assert relay.desk().dead(Selection(type="other"), most=10) == []
-        assert relay.desk().dead(Selection(until=clock.now()), most=10) == []
-        assert len(relay.desk().dead(Selection(since=clock.now()), most=10)) == 1
+        assert relay.desk().undelivered(Selection(ids=(UUID(int=1),)), dead=True, most=10) == []
+        assert relay.desk().undelivered(Selection(type="other"), dead=True, most=10) == []
+        assert relay.desk().undelivered(Selection(until=clock.now()), dead=True, most=10) == []
+        assert len(relay.desk().undelivered(Selection(since=clock.now()), dead=True, most=10)) == 1
 
     def test_comes_again_to_those_who_did_not_get_it(
         self, shop: Database, bank: Database, events: Events, relay_of: Callable[..., Relay]
