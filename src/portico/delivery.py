@@ -48,7 +48,7 @@ class Deliveries:
         self._streams: Streams | None = None
         if placement.topology.events == "redis" and settings.redis_url is not None:
             self._streams = _streams(
-                settings.redis_url, application=application, seals=neighbours.seals, clock=clock
+                settings.redis_url, application=application, seals=neighbours.seals(), clock=clock
             )
         self._reader: StreamReader | None = None
 

@@ -9,7 +9,6 @@ from portico.rpc.hops import Hops
 from portico.rpc.peer import Peer
 from portico.rpc.server import Server
 from portico.security.passport import Passports
-from portico.security.seals import Seals
 from portico.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from portico.rpc.registry import Registry
     from portico.rpc.remote import RemoteChannel
     from portico.security.certificates import Certificates
+    from portico.security.seals import Seals
     from portico.settings import Settings
     from portico.telemetry.metrics import Metrics
     from portico.telemetry.otel.tracer import Tracer
@@ -99,11 +99,10 @@ class Neighbours:
         """
         self._settings = settings
         self._placement = placement
-        secret = _secret(settings)
-        self._passports = Passports(secret, clock=clock)
+        self._clock = clock
+        self._secret = _secret(settings)
+        self._passports = Passports(self._secret, clock=clock)
         self._certificates = _certificates(settings, placement)
-        self.seals = Seals(secret, certificates=self._certificates, clock=clock)
-        """For what goes to the others by way of somebody else."""
         self._peers = {
             process.name: Peer(
                 _address(settings, placement, process.name),
@@ -134,6 +133,19 @@ class Neighbours:
             default_timeout_seconds=self._settings.default_timeout_seconds,
             commands_need_workflow=self._placement.commands_need_workflow,
         )
+
+    def seals(self) -> Seals:
+        """For what goes to the others by way of somebody else.
+
+        SettingsError when they would not accept what this process's certificate has signed.
+        """
+        from portico.security.bundle import CertificateError
+        from portico.security.seals import Seals
+
+        try:
+            return Seals(self._secret, certificates=self._certificates, clock=self._clock)
+        except CertificateError as failure:
+            raise SettingsError(f"certificates: {failure}") from failure
 
     def server(self) -> HopServer:
         """What the others call; its port is not taken yet."""
@@ -174,6 +186,7 @@ def _certificates(settings: Settings, placement: Placement) -> Certificates | No
         return None
     from portico.security.bundle import CertificateError
     from portico.security.certificates import Certificates
+    from portico.security.seals import Seals
 
     try:
         return Certificates(settings.certificates, placement.process.name)

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from portico.events.receiver import UnreachableError
 from portico.events.streams import letters
+from portico.security.seals import SealError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -39,6 +40,8 @@ class StreamCarrier:
             sealed = self._ask(name, request, seconds)
         except RedisError as failure:
             raise UnreachableError(f"Redis: {failure}") from failure
+        except SealError as failure:  # this process's certificate is no longer good
+            raise UnreachableError(f"events cannot be sealed: {failure}") from failure
         return letters.read_answer(self._box, name, sealed)
 
     def interrupt(self) -> None:
