@@ -123,6 +123,7 @@ class Storage:
                 url,
                 pool_size=self._settings.database_pool_size,
                 pool_timeout_seconds=self._settings.database_pool_timeout_seconds,
+                application_name=f"portico {self._settings.process}".rstrip(),
                 guard=self._settings.guard,
             )
             stack.callback(self._engine.close)
