@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from portico.data import Database
 from portico.events import inbox
-from portico.workflow import Workflow, Workflows
+from portico.workflow import Workflow, Workflows, together
 from portico.workflow.run import Run
 from portico.workflow.standing import Standing
 
@@ -58,9 +60,31 @@ def _commit_before_log() -> None:
         _put(Standing, method, careless(getattr(Standing, method)))
 
 
-def _put(kind: type, method: str, careless: Callable[..., Any]) -> None:
+def _commit_each_step() -> None:
+    """Where all modules are together, each step of a workflow is a transaction of its own all the same."""
+    run = together.run
+
+    def careless(module: str, _: Database, *arguments: Any, **named: Any) -> Any:
+        return run(module, cast("Database", _Loose()), *arguments, **named)
+
+    _put(together, "run", careless)
+
+
+class _Loose:
+    """A database whose transactions hold nothing together."""
+
+    def unit_of_work(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def _put(kind: object, method: str, careless: Callable[..., Any]) -> None:
     setattr(kind, method, careless)
 
 
-_BUGS = {"undo": _leave_undos_out, "inbox": _remove_inbox_check, "log": _commit_before_log}
+_BUGS = {
+    "undo": _leave_undos_out,
+    "inbox": _remove_inbox_check,
+    "log": _commit_before_log,
+    "steps": _commit_each_step,
+}
 BUGS = tuple(_BUGS)
