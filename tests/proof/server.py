@@ -54,6 +54,11 @@ class Server:
     ) -> None:
         self._postgres.stop()
 
+    @property
+    def url(self) -> URL:
+        """Of its own database, in which there is nothing."""
+        return self._postgres.url
+
     def crash(self) -> None:
         """Stop at once, as if the power had gone, and start again."""
         os.kill(self._postgres.pid, signal.SIGQUIT)

@@ -129,8 +129,8 @@ class Stand:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._server = server
-        self._url = server.database(lambda url: _furnish(url, zygote, folder))
-        self.processes = Processes(zygote, topology, self._url, folder, plant=plant)
+        self.url = server.database(lambda url: _furnish(url, zygote, folder))
+        self.processes = Processes(zygote, topology, self.url, folder, plant=plant)
         self._stack = ExitStack()
         self.conditions: dict[str, list[Fault]] = {}
         """What holds all through a case, by process; also for those that are started in it."""
@@ -140,7 +140,7 @@ class Stand:
     def __enter__(self) -> Self:
         self._stack.enter_context(self.processes)
         self.processes.start()
-        self.outside = connected(self._url)
+        self.outside = connected(self.url)
         self.customer = Shopper.log_in(self.processes.rest, "demo@example.com", "demo-password")
         return self
 
@@ -157,7 +157,7 @@ class Stand:
         """Have Postgres stop at once and start again, and look at it from outside as before."""
         self.outside.close()
         self._server.crash()
-        self.outside = connected(self._url)
+        self.outside = connected(self.url)
 
     def order(self, faults: dict[str, list[Fault]], *, record: bool = False) -> None:
         """Order faults by process, with the conditions of the case; elsewhere there are none but those."""
