@@ -49,8 +49,8 @@ def _nothing(_: object) -> None:
     pass
 
 
-def _unheard(_: object, __: object) -> None:
-    pass
+def unheard(_: object, __: object) -> None:
+    """What a wait does with a value that it has no use for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Wait(Step[State]):
 
     action: Callable[[State], None] = _nothing
     seconds: float = field(default=0.0, kw_only=True)
-    take: Callable[[State, Any], None] = field(default=_unheard, kw_only=True)
+    take: Callable[[State, Any], None] = field(default=unheard, kw_only=True)
     late: Callable[[State], None] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ from sqlalchemy import Connection
 from portico import Module
 from portico.data import Database
 from portico.events import reacts_to
-from portico.workflow import Step, Workflow, Workflows, step_key
+from portico.workflow import Step, Wait, Workflow, Workflows, step_key
 
 
 @dataclass

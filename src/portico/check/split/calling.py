@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.check.split.entries import stages
 from portico.check.split.finding import Finding, is_command, rpc_name
 from portico.check.split.mentions import Call, Run
 
@@ -123,7 +124,8 @@ def _distinct(group: Sequence[Sighting]) -> list[Sighting]:
 
 
 def _is_defined_around(run: Sighting, plan: Plan[object], code: Code) -> bool:
-    owners = {each.owner for step in plan.steps for each in code.running(step.action)}
+    of_plan = stages(run.module, plan)
+    owners = {each.owner for stage in of_plan for each in stage.functions(code)}
     return run.function.owner in owners
 
 

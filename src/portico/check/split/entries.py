@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.events.reactions import marks_of
 from portico.rpc.registry import Registry
+from portico.workflow.definition import Wait, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,9 +33,18 @@ class Stage:
         return self.plan.steps[self.place]
 
     @property
-    def done(self) -> Callable[[Any], None] | None:
-        """What is done: the step's action, or its undo."""
-        return self.step.undo if self.is_undo else self.step.action
+    def done(self) -> list[Callable[..., None]]:
+        """What is done: the step's action, or its undo. Of a wait, what it does with what came, and without it."""
+        step = self.step
+        if isinstance(step, Wait):
+            hears = [] if step.take is unheard else [step.take]
+            return hears if step.late is None else [*hears, step.late]
+        done = step.undo if self.is_undo else step.action
+        return [] if done is None else [done]
+
+    def functions(self, code: Code) -> list[Function]:
+        """The source of all that is done, as far as it is found."""
+        return [function for done in self.done for function in code.running(done)]
 
     @property
     def is_remote(self) -> bool:
@@ -79,7 +89,7 @@ def entries(module: Module, plans: Sequence[Plan[Any]], code: Code) -> Iterator[
             yield Entry(f"{extra.__name__}.{name}", module.name, _method(extra, name, code))
     for plan in plans:
         for stage in stages(module.name, plan):
-            functions = code.running(stage.done)
+            functions = stage.functions(code)
             yield Entry(str(stage), module.name, functions, stage.transaction, stage)
 
 

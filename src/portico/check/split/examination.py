@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.check.split.calling import call_findings, run_findings
 from portico.check.split.code import Code
-from portico.check.split.entries import Entry, entries
+from portico.check.split.entries import Entry, entries, stages
 from portico.check.split.lacking import saga_findings
 from portico.check.split.mentions import Call, Mentions
 from portico.check.split.report import Report
@@ -163,10 +163,8 @@ def _roots(module: Module, own: Sequence[Plan[Any]]) -> Iterator[str]:
     if module.wire.__module__ != Module.__module__:
         yield module.wire.__module__
     for plan in own:
-        for step in plan.steps:
-            for done in (step.action, step.undo):
-                found = _unbound(done)
-                yield from [found] if found else []
+        for stage in stages(module.name, plan):
+            yield from filter(None, map(_unbound, stage.done))
 
 
 def _unbound(done: Any) -> str:

@@ -25,6 +25,7 @@ from portico.check.split.finding import (
 )
 from portico.check.split.mentions import Call, Change, Naming
 from portico.check.split.saga import commands
+from portico.workflow.definition import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ _HOLDERS = {list, dict, Sequence, Mapping, Union, UnionType}
 def saga_findings(saga: Saga) -> Iterator[Finding]:
     """What would be lost when the workflow runs as a saga, and what is to be known."""
     for stage in saga.stages:
-        if not saga.functions(stage):
+        if not saga.is_found(stage):
             yield from _at(saga, stage, "is in no source that was found: look for yourself", "note")
         if not stage.is_undo:
             yield from _without_way_back(saga, stage)
@@ -63,9 +64,14 @@ def _without_way_back(saga: Saga, stage: Stage) -> Iterator[Finding]:
         yield from _at(
             saga,
             stage,
-            f"has no undo, and is committed before step {later}, which may fail. Give it one, make it the"
-            " last, or say pivot=True where there is no way back",
+            f"has no undo, and is committed before step {later}, which may fail. {_remedy(stage)}",
         )
+
+
+def _remedy(stage: Stage) -> str:
+    if isinstance(stage.step, Wait):  # which can have neither
+        return "Let it note in the state what came, and change rows in a step behind it"
+    return "Give it one, make it the last, or say pivot=True where there is no way back"
 
 
 def _only_asking(saga: Saga, stage: Stage) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _REPEATED = {"body", "elt", "key", "value"}
-_DEFINITIONS = {"Step", "Workflow"}
+_DEFINITIONS = {"Step", "Wait", "Workflow"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.check.split.finding import is_command, rpc_name
+from portico.workflow.definition import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +100,8 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _told(saga: Saga, stage: Stage) -> str:
     step, callee = stage.step, saga.callees[stage.place]
+    if isinstance(step, Wait):
+        return f"waits {step.seconds:g} s at the most"
     if stage.is_remote:
         place = f"over the network to {callee}"
     elif callee:

@@ -46,10 +46,11 @@ class Saga:
 
     @property
     def transactions(self) -> int:
-        """How many transactions the steps that stay in the process are: neighbours share one."""
+        """How many transactions the steps that stay in the process are: neighbours share one, up to a wait."""
         remote = self.after.is_remote
         return sum(
-            not each and (place == 0 or remote[place - 1]) for place, each in enumerate(remote)
+            not each and (place == 0 or remote[place - 1] or self.after.wait_at(place) is not None)
+            for place, each in enumerate(remote)
         )
 
     @property
@@ -67,13 +68,17 @@ class Saga:
 
     def changes(self, stage: Stage) -> bool:
         """Whether the step changes anything, here or elsewhere; one whose source is not known may."""
-        if not self.functions(stage):
+        if not self.is_found(stage):
             return True
         return any(each.what is Change or commands(each) for each in self._seen(stage))
 
     def functions(self, stage: Stage) -> list[Function]:
-        """The source of the step; empty when it is not to be found."""
-        return self.code.running(stage.done)
+        """The source of the step, as far as it is found."""
+        return stage.functions(self.code)
+
+    def is_found(self, stage: Stage) -> bool:
+        """Whether there is source of everything that the step does."""
+        return all(self.code.running(done) for done in stage.done)
 
     def place(self, stage: Stage) -> tuple[Path, int] | None:
         """Where the step is defined, or else any step of the workflow; None when no source is known."""
@@ -85,8 +90,12 @@ class Saga:
     def commits_before(self, stage: Stage) -> str:
         """The first step that runs, and may fail, when this one is committed already; empty when there is none."""
         behind = range(stage.place + 1, len(self.after.steps))
-        # Neighbours that stay in the process commit together.
-        later = (each for each in behind if stage.is_remote or self.after.is_remote[each])
+        # Neighbours that stay in the process commit together, unless the run waits between them.
+        later = (
+            each
+            for each in behind
+            if stage.is_remote or self.after.is_remote[each] or self.after.wait_at(each)
+        )
         return next((self.after.steps[each].name for each in later), "")
 
     def _seen(self, stage: Stage) -> Sequence[Sighting]:
