@@ -186,7 +186,6 @@ def _certificates(settings: Settings, placement: Placement) -> Certificates | No
         return None
     from portico.security.bundle import CertificateError
     from portico.security.certificates import Certificates
-    from portico.security.seals import Seals
 
     try:
         return Certificates(settings.certificates, placement.process.name)
