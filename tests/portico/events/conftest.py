@@ -1,19 +1,26 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import NullPool, create_engine, text
 
 from portico.clock import ManualClock
 from portico.data import Database, Engine
 from portico.events import Doorbell, Events, schema
 from portico.ids import Ids
+from tests.portico.events.mailing import Told, new_reader
+from tests.portico.events.nodes import streaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import URL
+
+    from portico.events.streams import StreamReader, Streams
+    from portico.events.streams.letters import Box
 
 MODULES = ("shop", "bank", "post")
 
@@ -85,3 +92,41 @@ def doorbell() -> Doorbell:
 @pytest.fixture
 def events(shop: Database, clock: ManualClock, doorbell: Doorbell) -> Events:
     return Events(shop, clock=clock, ids=Ids(clock=clock), doorbell=doorbell)
+
+
+@pytest.fixture
+def streams(redis_url: str) -> Iterator[Streams]:
+    with streaming(redis_url) as streams:
+        yield streams
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Any]:
+    with Redis.from_url(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+def box(streams: Streams) -> Box:
+    """The keys of the bank, whose stream it is in tests."""
+    return streams._box("bank")
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def reader(streams: Streams, told: Told) -> Iterator[StreamReader]:
+    """The bank reads its stream, one request at a time."""
+    reader = new_reader(streams, told)
+    reader.start()
+    yield reader
+    reader.stop()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
 
 import grpc
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from portico.v1.events_service_pb2_grpc import (
 )
 from sqlalchemy import text
 
+from portico.clock import SystemClock
 from portico.context import current
 from portico.data import Database
 from portico.events import (
@@ -30,11 +32,13 @@ from portico.events import (
     reactions_of,
     reacts_to,
 )
+from portico.events.streams import Streams
 from portico.ids import Ids
 from portico.rpc.policy import Policy
 from portico.rpc.registry import Registry
 from portico.rpc.remote import RemoteChannel
 from portico.rpc.server import Server
+from portico.security.seals import Seals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
     from portico.clock import Clock
     from portico.context import Call
     from portico.data import Engine
+    from portico.events.reception import Reception
+    from portico.events.streams import StreamReader
+
+SILENT_SECONDS = 0.6
+"""After so long a reader that says nothing is dead."""
 
 _RECONNECT = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50))
 
@@ -67,12 +76,23 @@ class Ledger:
 
 
 class Node:
-    """One process. ``module`` publishes and, with a class of reactions, reacts."""
+    """One process. ``module`` publishes and, with a class of reactions, reacts.
+
+    Events come to it over ``streams`` if there are any, else by calls.
+    """
 
     def __init__(
-        self, module: str, engine: Engine, reactions: object | None = None, *, clock: Clock
+        self,
+        module: str,
+        engine: Engine,
+        reactions: object | None = None,
+        *,
+        clock: Clock,
+        streams: Streams | None = None,
     ) -> None:
         self.module = module
+        self.streams = streams
+        self.reader: StreamReader | None = None
         self.database = Database(engine, schema=module)
         self.doorbell = Doorbell()
         self.events = Events(
@@ -95,13 +115,19 @@ class Node:
 
     def neighbour(self) -> Neighbour:
         types = {each.event.DESCRIPTOR.full_name for each in self.reactions}
-        return Neighbour(self.module, self.stub, reacts={self.module: types})
+        carrier = None if self.streams is None else self.streams.carrier(self.module)
+        return Neighbour(self.module, self.stub, reacts={self.module: types}, carrier=carrier)
 
     def join(self, *others: Node, **settings: Any) -> Self:
-        """Make the relay, which knows the reactions of the others, and the servicer."""
+        """Make the relay, which knows the reactions of the others, and what takes their events in."""
         self.relay = self.new_relay(*others, **settings)
-        self.servicer = EventsServicer(self.relay.reception())
+        self.receive(self.relay.reception())
         return self
+
+    def receive(self, reception: Reception) -> None:
+        """What comes goes there, once this serves."""
+        self.reception = reception
+        self.servicer = EventsServicer(reception)
 
     def new_relay(self, *others: Node, **settings: Any) -> Relay:
         return Relay(
@@ -120,10 +146,22 @@ class Node:
         add(self.servicer, registry.registrar("portico"))
         self._server.mount(registry, Policy(default_timeout_seconds=10), caller="other")
         self._server.start()
+        self.read()
+
+    def read(self, *, threads: int = 2) -> None:
+        """Have a reader of the stream, if there is one and nobody reads it here."""
+        if self.streams is not None and self.reader is None:
+            self.reader = self.streams.reader(
+                self.module, self.reception, threads=threads, silent_seconds=SILENT_SECONDS
+            )
+            self.reader.start()
 
     def vanish(self) -> None:
-        """As a process that is killed."""
+        """As a process that is killed, but for the reaction that runs: it is waited for."""
         self._server.stop(0)
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader.stop()
 
     def come_back(self) -> None:
         """On the same port."""
@@ -146,7 +184,7 @@ class Node:
 
     def close(self) -> None:
         self.channel.close()
-        self._server.stop(0)
+        self.vanish()
 
 
 @contextmanager
@@ -168,3 +206,17 @@ def delivering(*relays: Relay) -> Iterator[None]:
             relay.start()
             stack.callback(relay.stop)
         yield
+
+
+SECRET = b"known to all processes of this test"
+
+
+@contextmanager
+def streaming(url: str, *, secret: bytes = SECRET) -> Iterator[Streams]:
+    """The streams of an application of its own; that nobody reads any more is told soon."""
+    clock = SystemClock()
+    streams = Streams(url, application=uuid4().hex, seals=Seals(secret, clock=clock), clock=clock)
+    try:
+        yield streams
+    finally:
+        streams.close()

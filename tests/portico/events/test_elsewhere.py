@@ -23,7 +23,7 @@ from portico.context import Identity, Origin, entered, root
 from portico.events import Elsewhere, EventsServicer, Neighbour, Relay, inbox, reacts_to
 from portico.events.provenance import Provenance
 from portico.telemetry.metrics import Metrics
-from tests.portico.events.nodes import Ledger, Node, delivering, serving
+from tests.portico.events.nodes import Ledger, Node, delivering, serving, streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from portico.clock import ManualClock
     from portico.data import Engine
+    from portico.events.streams import Streams
 
 _State = pb.DeliverResponse.State
 TEXT = "google.protobuf.StringValue"
@@ -52,14 +53,24 @@ def ledger() -> Ledger:
     return Ledger("bank")
 
 
+@pytest.fixture(params=["rpc", "redis"])
+def streams(request: pytest.FixtureRequest) -> Iterator[Streams | None]:
+    """How events go from process to process; None is by calls."""
+    if request.param == "rpc":
+        yield None
+    else:
+        with streaming(request.getfixturevalue("redis_url")) as streams:
+            yield streams
+
+
 @pytest.fixture
 def shop(engine: Engine, clock: ManualClock) -> Node:
     return Node("shop", engine, clock=clock)
 
 
 @pytest.fixture
-def bank(engine: Engine, clock: ManualClock, ledger: Ledger) -> Node:
-    return Node("bank", engine, ledger, clock=clock)
+def bank(engine: Engine, clock: ManualClock, ledger: Ledger, streams: Streams | None) -> Node:
+    return Node("bank", engine, ledger, clock=clock, streams=streams)
 
 
 @pytest.fixture
@@ -269,12 +280,12 @@ class Till(Ledger):
 
 
 def test_what_a_process_refuses_waits_and_holds_up_nothing_else(
-    engine: Engine, clock: ManualClock
+    engine: Engine, clock: ManualClock, streams: Streams | None
 ) -> None:
     shop = Node("shop", engine, clock=clock)
-    bank = Node("bank", engine, Till("bank"), clock=clock).join()
+    bank = Node("bank", engine, Till("bank"), clock=clock, streams=streams).join()
     provenance = Provenance({"google.type": "bank"}, require_certificate=False)
-    bank.servicer = EventsServicer(bank.relay.reception(provenance=provenance))
+    bank.receive(bank.relay.reception(provenance=provenance))
     shop.join(bank)
     with serving(shop, bank):
         with shop.database.unit_of_work() as session:
@@ -353,11 +364,11 @@ class TestEachProcessHasALaneOfItsOwn:
             assert shop.relay.dead == 1
 
     def test_so_that_a_stop_does_not_wait_for_a_slow_one(
-        self, engine: Engine, clock: ManualClock
+        self, engine: Engine, clock: ManualClock, streams: Streams | None
     ) -> None:
         gate = Gate()
         shop = Node("shop", engine, clock=clock)
-        post = Node("post", engine, gate, clock=clock).join()
+        post = Node("post", engine, gate, clock=clock, streams=streams).join()
         shop.join(post)
         with serving(shop, post):
             shop.relay.start()
@@ -370,14 +381,13 @@ class TestEachProcessHasALaneOfItsOwn:
 
 
 def test_two_relays_and_reactions_that_fail_at_random_keep_every_promise(
-    engine: Engine, clock: ManualClock
+    engine: Engine, clock: ManualClock, streams: Streams | None
 ) -> None:
     chance = Random(7)
     here = Ledger("shop", fails=lambda _: chance.random() < 0.1)
     shop = Node("shop", engine, here, clock=clock)
-    bank = Node(
-        "bank", engine, Ledger("bank", fails=lambda _: chance.random() < 0.2), clock=clock
-    ).join()
+    there = Ledger("bank", fails=lambda _: chance.random() < 0.2)
+    bank = Node("bank", engine, there, clock=clock, streams=streams).join()
     shop.join(bank)
     settings = {"max_attempts": 1000, "poll_seconds": 0.01, "aggregates_per_batch": 3}
     relays = [shop.new_relay(bank, events_per_call=4, **settings) for _ in range(2)]
@@ -401,6 +411,7 @@ def test_two_relays_and_reactions_that_fail_at_random_keep_every_promise(
     assert sum(relay.failed for relay in relays) > 0
 
 
+@pytest.mark.parametrize("streams", ["rpc"], indirect=True)
 @pytest.mark.usefixtures("both")
 class TestDeliver:
     def test_a_repeat_has_no_second_effect(self, bank: Node) -> None:
@@ -492,11 +503,12 @@ def test_what_still_runs_for_a_sender_that_gave_up_is_not_overtaken(
 
 class TestATopologyThatChanges:
     def test_an_event_for_a_module_that_is_not_there_yet_waits_without_an_attempt(
-        self, engine: Engine, clock: ManualClock
+        self, engine: Engine, clock: ManualClock, streams: Streams | None
     ) -> None:
         shop = Node("shop", engine, clock=clock)
-        bank = Node("bank", engine, clock=clock)  # its reactions are not there yet
-        expecting = Neighbour("bank", bank.stub, reacts={"bank": [TEXT]})
+        bank = Node("bank", engine, clock=clock, streams=streams)  # its reactions are not there yet
+        carrier = bank.neighbour().carrier
+        expecting = Neighbour("bank", bank.stub, reacts={"bank": [TEXT]}, carrier=carrier)
         bank.join()
         shop.relay = Relay(
             [shop.database],
@@ -513,7 +525,7 @@ class TestATopologyThatChanges:
             assert len(pending(shop)) == 1
             bank.vanish()
             moved = Node("bank", engine, Ledger("bank"), clock=clock).join()
-            bank.servicer = moved.servicer
+            bank.receive(moved.reception)
             bank.come_back()
 
             def arrived() -> bool:
@@ -588,7 +600,10 @@ class TestATopologyThatChanges:
             assert pending(shop) == []
             assert bank.effects() == []
 
-    def test_a_module_in_two_other_processes_is_a_mistake(self, bank: Node) -> None:
+    def test_a_module_in_two_other_processes_is_a_mistake(
+        self, engine: Engine, clock: ManualClock
+    ) -> None:
+        bank = Node("bank", engine, Ledger("bank"), clock=clock)
         first = bank.neighbour()
         second = Neighbour("vault", bank.stub, reacts={"bank": [TEXT]})
         with pytest.raises(ValueError, match="module bank is in two other processes"):
@@ -612,7 +627,7 @@ def test_an_event_that_nobody_anywhere_reacts_to_is_done_at_once(
 
 
 def test_what_goes_on_in_another_process_costs_no_attempt(
-    engine: Engine, clock: ManualClock
+    engine: Engine, clock: ManualClock, streams: Streams | None
 ) -> None:
     class Starter:
         def __init__(self) -> None:
@@ -624,8 +639,8 @@ def test_what_goes_on_in_another_process_costs_no_attempt(
                 raise errors.aborted("WORKFLOW_RUNNING", "it goes on by itself")
 
     starter = Starter()
-    shop, bank = Node("shop", engine, clock=clock), Node("bank", engine, starter, clock=clock)
-    bank.join(shop)
+    shop = Node("shop", engine, clock=clock)
+    bank = Node("bank", engine, starter, clock=clock, streams=streams).join(shop)
     shop.join(bank)
     with serving(shop, bank):
         shop.publish("a:1")

@@ -42,7 +42,8 @@ class StreamCarrier:
             raise UnreachableError(f"Redis: {failure}") from failure
         except SealError as failure:  # this process's certificate is no longer good
             raise UnreachableError(f"events cannot be sealed: {failure}") from failure
-        return letters.read_answer(self._box, name, sealed)
+        modules = {event.module for event in request.events}
+        return letters.read_answer(self._box, name, sealed, modules=modules)
 
     def interrupt(self) -> None:
         """See ``Carrier``; it takes up to half a second."""
@@ -57,10 +58,22 @@ class StreamCarrier:
             found: Any = self._redis.blpop([answer], timeout=glance)
             if found:
                 return bytes(found[1])
-            if not self._redis.exists(self._box.present):
+            if not self._can_come(entry):
                 break
-        self._redis.xdel(self._box.stream, entry)  # who has read it already goes on
-        raise UnreachableError(f"{self._box.process} has not answered by Redis")
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.xdel(self._box.stream, entry)  # who has read it already goes on
+            pipeline.lpop(answer)  # it may have come just now
+            _, sealed = pipeline.execute()
+        if sealed is None:
+            raise UnreachableError(f"{self._box.process} has not answered by Redis")
+        return bytes(sealed)
+
+    def _can_come(self, entry: bytes) -> bool:
+        """Whether anybody will answer: somebody reads, and the entry was not lost. It goes after its answer."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(self._box.present)
+            pipeline.xrange(self._box.stream, min=entry, max=entry)
+            return all(pipeline.execute())
 
     def _append(self, name: str, request: pb.DeliverRequest, seconds: float) -> bytes:
         """Nothing is left on a stream that nobody reads."""

@@ -15,7 +15,7 @@ from portico.security.seals import SealError
 from portico.v1 import events_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from portico.clock import Clock
     from portico.errors import StatusError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _TAKEN, _REFUSED = b"+", b"-"
 
-# Nobody waits so long for an answer, and inboxes remember events for much longer.
+# For who can write into Redis without the secret, and puts an old letter there again under a new number:
+# inboxes remember events for much longer. How long its sender waits for an answer is told by Redis's clock.
 _GOOD_SECONDS = 3600
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -63,7 +64,7 @@ class Letter(NamedTuple):
     name: str
     request: pb.DeliverRequest
     seconds: float
-    """So long the sender waits."""
+    """So long the sender waits, from when it was put on the stream."""
     modules: frozenset[str] | None
     """Those in the sender's certificate; None where certificates are not in use."""
 
@@ -109,12 +110,24 @@ def write_answer(box: Box, name: str, answer: pb.DeliverResponse | StatusError) 
     return box.seals.seal(body, about=_about_answer(box, name))
 
 
-def read_answer(box: Box, name: str, sealed: bytes) -> pb.DeliverResponse:
-    """What became of the events. Raises StatusError for a refusal, UnreachableError when it is no answer."""
+def read_answer(
+    box: Box, name: str, sealed: bytes, *, modules: Collection[str]
+) -> pb.DeliverResponse:
+    """What became of the events, which were for ``modules``.
+
+    Raises StatusError for a refusal, UnreachableError when it is no answer: not sealed, or, where
+    certificates are in use, by a process that has none of one of these modules.
+    """
     try:
-        body = box.seals.open(sealed, about=_about_answer(box, name)).body
+        opened = box.seals.open(sealed, about=_about_answer(box, name))
     except SealError as failure:
         raise UnreachableError(f"an answer of {box.process} cannot be read: {failure}") from failure
+    foreign = set() if opened.modules is None else set(modules) - opened.modules
+    if foreign:
+        raise UnreachableError(
+            f"an answer for {box.process} comes from who has no certificate of module {min(foreign)}"
+        )
+    body = opened.body
     if body[:1] == _TAKEN:
         return pb.DeliverResponse.FromString(body[1:])
     status = status_pb2.Status.FromString(body[1:])

@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,20 +21,28 @@ _log = logging.getLogger(__name__)
 # One name for all who read: what somebody has in hand is told by how long ago it was heard of.
 GROUP = CONSUMER = "portico"
 
-BEAT_SECONDS = 1.0
-SILENT_SECONDS = 3
+SILENT_SECONDS = 3.0
 """Without a beat for so long, a reader is dead."""
 
-_STREAM_SECONDS = 24 * 3600  # a stream goes when its process has been gone for so long
+STREAM_SECONDS = 24 * 3600
+"""A stream goes when its process has been gone for so long."""
+
+_BEATS = 3  # in the time after which a silent one is dead
 
 
 class Presence:
-    """A thread that says every second: there is somebody, and this is still worked on."""
+    """A thread that says again and again: there is somebody, and this is still worked on."""
 
-    def __init__(self, redis: Redis, box: Box) -> None:
-        """``box`` is that of this process. Silent until :meth:`start`."""
+    def __init__(self, redis: Redis, box: Box, *, silent_seconds: float = SILENT_SECONDS) -> None:
+        """``box`` is that of this process; who says nothing for ``silent_seconds`` is dead to others.
+
+        Silent until :meth:`start`.
+        """
         self._redis = redis
         self._box = box
+        self._silent_ms = round(silent_seconds * 1000)
+        self.beat_seconds = silent_seconds / _BEATS
+        """From one time to the next."""
         self._in_hand: set[bytes] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -57,7 +65,10 @@ class Presence:
 
     def show(self) -> None:
         """Say now that somebody reads."""
-        self._redis.set(self._box.present, "", ex=SILENT_SECONDS)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.set(self._box.present, "", px=self._silent_ms)
+            pipeline.expire(self._box.stream, STREAM_SECONDS)
+            pipeline.execute()
 
     @contextmanager
     def holding(self, entry: bytes) -> Iterator[None]:
@@ -83,14 +94,25 @@ class Presence:
                 if is_away:
                     _log.info("events are read from Redis again")
                 is_away = False
-            self._over.wait(BEAT_SECONDS)
+            self._over.wait(self.beat_seconds)
 
     def _beat(self) -> None:
         with self._lock:
             in_hand: list[Any] = [*self._in_hand]
         self.show()
-        self._redis.expire(self._box.stream, _STREAM_SECONDS)
         if in_hand:
+            self._claim(in_hand)
+
+    def _claim(self, in_hand: list[Any]) -> None:
+        try:
             self._redis.xclaim(
                 self._box.stream, GROUP, CONSUMER, min_idle_time=0, message_ids=in_hand, justid=True
             )
+        except ResponseError as failure:
+            if not is_gone(failure):  # else nobody can take what was flushed away
+                raise
+
+
+def is_gone(failure: ResponseError) -> bool:
+    """Whether there is no stream, or no group; a reader that waits is told so in other words."""
+    return any(word in str(failure) for word in ("NOGROUP", "UNBLOCKED"))

@@ -8,12 +8,21 @@ import time
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from portico.errors import StatusError
 from portico.events.backoff import Backoff
 from portico.events.streams import letters
-from portico.events.streams.presence import BEAT_SECONDS, CONSUMER, GROUP, SILENT_SECONDS, Presence
+from portico.events.streams.presence import (
+    CONSUMER,
+    GROUP,
+    SILENT_SECONDS,
+    STREAM_SECONDS,
+    Presence,
+    is_gone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_WAIT_MS = 500
 _ANSWER_SECONDS = 60
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
@@ -38,16 +46,29 @@ class StreamReader:
     """Takes requests from the stream, one a thread, runs their reactions, and answers.
 
     All workers and replicas of a process share its stream. What one of them had in hand when it died
-    is another's after three seconds; one that lives says so every second, however long it takes.
+    is another's after ``silent_seconds``; one that lives says so in time, however long it takes.
+
+    No request is begun after its sender has given up. So a copy that lay somewhere does nothing when
+    the events in it have long been delivered, or given up and passed over.
     """
 
-    def __init__(self, redis: Redis, box: Box, reception: Reception, *, threads: int = 4) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        box: Box,
+        reception: Reception,
+        *,
+        threads: int = 4,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         """``box`` is that of this process. Nothing is read before :meth:`start`."""
         self._redis = redis
         self._box = box
         self._reception = reception
         self._size = threads
-        self._presence = Presence(redis, box)
+        self._presence = Presence(redis, box, silent_seconds=silent_seconds)
+        self._silent_ms = round(silent_seconds * 1000)
+        self._wait_ms = round(self._presence.beat_seconds * 500)  # so that a stop is soon noticed
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -77,7 +98,7 @@ class StreamReader:
                 self._read()
                 failures = 0
                 continue
-            except RedisError:
+            except (RedisConnectionError, RedisTimeoutError):
                 pass  # told by the presence
             except Exception:  # noqa: BLE001  # whatever it is: say so and go on
                 _log.exception("events from Redis could not be dealt with; they come again")
@@ -89,13 +110,13 @@ class StreamReader:
         try:
             entries = [*self._left()] or self._new()
         except ResponseError as failure:
-            if not _is_gone(failure):
+            if not is_gone(failure):
                 raise
             self._make_group()
             return
         for entry, fields in entries:
             with self._presence.holding(entry):
-                self._deal_with(fields)
+                self._deal_with(entry, fields)
             self._done(entry)
 
     def _done(self, entry: bytes) -> None:
@@ -105,15 +126,16 @@ class StreamReader:
             pipeline.execute()
 
     def _left(self) -> Iterable[Entry]:
-        """One request that somebody dead had in hand; looked for once a second."""
+        """One request that somebody dead had in hand; looked for once a beat."""
         with self._lock:
             if time.monotonic() < self._look_back_at:
                 return
-            self._look_back_at = time.monotonic() + BEAT_SECONDS
+            self._look_back_at = time.monotonic() + self._presence.beat_seconds
         stream = self._box.stream
-        idle_ms = SILENT_SECONDS * 1000
         # With the ids alone: Redis before 7 tells in no other way which entries have been deleted.
-        for entry in self._redis.xautoclaim(stream, GROUP, CONSUMER, idle_ms, count=1, justid=True):
+        for entry in self._redis.xautoclaim(
+            stream, GROUP, CONSUMER, self._silent_ms, count=1, justid=True
+        ):
             found: Any = self._redis.xrange(stream, min=entry, max=entry)
             if found:
                 yield from found
@@ -121,46 +143,52 @@ class StreamReader:
                 self._redis.xack(stream, GROUP, entry)
 
     def _new(self) -> Iterable[Entry]:
-        """The next request, if there is one within half a second."""
+        """The next request, if there is one soon."""
         found: Any = self._redis.xreadgroup(
-            GROUP, CONSUMER, {self._box.stream: ">"}, count=1, block=_WAIT_MS
+            GROUP, CONSUMER, {self._box.stream: ">"}, count=1, block=self._wait_ms
         )
         return [entry for _, entries in found or () for entry in entries]
 
     def _make_group(self) -> None:
         """There is none at first, and after a flush."""
         try:
-            self._redis.xgroup_create(self._box.stream, GROUP, id="0", mkstream=True)
+            with self._redis.pipeline() as together:  # or a stream might stay for ever
+                together.xgroup_create(self._box.stream, GROUP, id="0", mkstream=True)
+                together.expire(self._box.stream, STREAM_SECONDS)
+                together.execute()
         except ResponseError as failure:
             if "BUSYGROUP" not in str(failure):  # somebody else was quicker
                 raise
         self._presence.show()  # sooner than with the next beat
 
-    def _deal_with(self, fields: Mapping[bytes, bytes]) -> None:
+    def _deal_with(self, entry: bytes, fields: Mapping[bytes, bytes]) -> None:
         try:
             letter = letters.read(self._box, fields)
         except letters.LetterError as failure:
             _log.error("an entry of %s is thrown away: %s", self._box.stream, failure)
             return
+        seconds = letter.seconds - self._age_seconds(entry)
+        if seconds <= 0:
+            return  # its sender has given up, and sends again
         key = self._box.answer(letter.name)
-        sealed = letters.write_answer(self._box, letter.name, self._react(letter))
-        with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(key, sealed)
-            pipeline.expire(key, _ANSWER_SECONDS)
-            pipeline.execute()
+        sealed = letters.write_answer(self._box, letter.name, self._react(letter, seconds))
+        with self._redis.pipeline() as together:  # or an answer might stay for ever
+            together.rpush(key, sealed)
+            together.expire(key, _ANSWER_SECONDS)
+            together.execute()
 
-    def _react(self, letter: Letter) -> pb.DeliverResponse | StatusError:
+    def _age_seconds(self, entry: bytes) -> float:
+        """How long it has been on the stream, by the clock of Redis, which made its number of the time."""
+        seconds, microseconds = self._redis.time()
+        return max(seconds + microseconds / 1e6 - int(entry.partition(b"-")[0]) / 1e3, 0.0)
+
+    def _react(self, letter: Letter, seconds: float) -> pb.DeliverResponse | StatusError:
         try:
             return self._reception.take(
                 letter.request,
                 certified=letter.certified,
-                seconds=letter.seconds,
+                seconds=seconds,
                 is_wanted=lambda: not self._stopping.is_set(),
             )
         except StatusError as refusal:
             return refusal
-
-
-def _is_gone(failure: ResponseError) -> bool:
-    """Whether there is no stream, or no group; a reader that waits is told so in other words."""
-    return any(word in str(failure) for word in ("NOGROUP", "UNBLOCKED"))

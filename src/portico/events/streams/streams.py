@@ -10,6 +10,7 @@ from redis.retry import Retry
 
 from portico.events.streams.carrier import StreamCarrier
 from portico.events.streams.letters import Box
+from portico.events.streams.presence import SILENT_SECONDS
 from portico.events.streams.reader import StreamReader
 
 if TYPE_CHECKING:
@@ -41,9 +42,25 @@ class Streams:
         """The way to ``process``."""
         return StreamCarrier(self._redis, self._box(process))
 
-    def reader(self, process: str, reception: Reception, *, threads: int = 4) -> StreamReader:
-        """What takes events for ``process``, which is this one, to their ``reception``; not started."""
-        return StreamReader(self._redis, self._box(process), reception, threads=threads)
+    def reader(
+        self,
+        process: str,
+        reception: Reception,
+        *,
+        threads: int = 4,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> StreamReader:
+        """What takes events for ``process``, which is this one, to their ``reception``; not started.
+
+        After ``silent_seconds`` without a word from it others take what it had in hand.
+        """
+        return StreamReader(
+            self._redis,
+            self._box(process),
+            reception,
+            threads=threads,
+            silent_seconds=silent_seconds,
+        )
 
     def close(self) -> None:
         """Close the connections; carriers and reader are at rest by then."""

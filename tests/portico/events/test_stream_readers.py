@@ -1,0 +1,278 @@
+"""Those who read a stream: they share it, die, leave, and outlive the Redis that it is in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from portico.v1 import events_service_pb2 as pb
+
+from portico.data.redis_server import RedisServer
+from portico.events.receiver import UnreachableError
+from portico.events.streams import letters
+from portico.events.streams.presence import Presence
+from tests.portico.events.mailing import (
+    ANSWER,
+    LONG,
+    REQUEST,
+    Told,
+    asked,
+    carry,
+    eventually,
+    new_reader,
+)
+from tests.portico.events.nodes import SILENT_SECONDS, streaming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from portico.events.streams import StreamReader, Streams
+    from portico.events.streams.letters import Box
+
+
+class Slow(Told):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+        self.answer = self._answer
+
+    def _answer(self) -> pb.DeliverResponse:
+        assert self.may.wait(LONG)
+        return ANSWER
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    slow = Slow()
+    yield slow
+    slow.may.set()
+
+
+class TestTwoReaders:
+    def test_share_what_comes(self, streams: Streams, told: Told, pool: ThreadPoolExecutor) -> None:
+        both_are_at_it = threading.Barrier(2, timeout=LONG)
+
+        def meet() -> pb.DeliverResponse:
+            both_are_at_it.wait()
+            return ANSWER
+
+        told.answer = meet
+        readers = [new_reader(streams, told) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        carried = [pool.submit(carry, streams) for _ in range(4)]
+        assert [each.result(LONG) for each in carried] == [ANSWER] * 4
+        assert len(told.seconds) == 4
+        for reader in readers:
+            reader.stop()
+
+    def test_leave_each_other_what_takes_long(
+        self, streams: Streams, slow: Slow, told: Told, pool: ThreadPoolExecutor
+    ) -> None:
+        assert self._taken_by_the_other(streams, slow, told, pool) == 0
+
+    def test_would_take_it_from_each_other_without_a_word(
+        self,
+        streams: Streams,
+        slow: Slow,
+        told: Told,
+        pool: ThreadPoolExecutor,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(Presence, "_claim", lambda *_: None)
+        assert self._taken_by_the_other(streams, slow, told, pool) == 1
+
+    def _taken_by_the_other(
+        self, streams: Streams, slow: Slow, told: Told, pool: ThreadPoolExecutor
+    ) -> int:
+        first, second = new_reader(streams, slow), new_reader(streams, told)
+        first.start()
+        carried = pool.submit(carry, streams)
+        assert eventually(lambda: slow.seconds)
+        second.start()
+        time.sleep(3 * SILENT_SECONDS)
+        slow.may.set()
+        assert carried.result(LONG) == ANSWER
+        for reader in (first, second):
+            reader.stop()
+        return len(told.seconds)
+
+    def test_take_over_what_a_dead_one_had_in_hand(
+        self, streams: Streams, redis: Any, box: Box, told: Told, pool: ThreadPoolExecutor
+    ) -> None:
+        redis.xgroup_create(box.stream, "portico", mkstream=True)
+        redis.set(box.present, "")
+        carried = pool.submit(streams.carrier("bank").carry, REQUEST, seconds=LONG)
+        asked(redis, box)
+        assert redis.xreadgroup(
+            "portico", "portico", {box.stream: ">"}
+        )  # and is never heard of again
+        reader = new_reader(streams, told)
+        reader.start()
+        assert carried.result(LONG) == ANSWER
+        assert len(told.seconds) == 1
+        reader.stop()
+
+    def test_forget_what_a_dead_one_had_in_hand_when_its_sender_has_given_up(
+        self, streams: Streams, redis: Any, box: Box, told: Told
+    ) -> None:
+        redis.xgroup_create(box.stream, "portico", mkstream=True)
+        gone = redis.xadd(box.stream, {"any": "thing"})
+        assert redis.xreadgroup("portico", "portico", {box.stream: ">"})
+        redis.xdel(box.stream, gone)
+        reader = new_reader(streams, told)
+        reader.start()
+        assert eventually(lambda: redis.xpending(box.stream, "portico")["pending"] == 0)
+        assert told.seconds == []
+        reader.stop()
+
+
+def test_a_reader_that_stops_finishes_what_it_has_begun(
+    streams: Streams, slow: Slow, pool: ThreadPoolExecutor
+) -> None:
+    reader = new_reader(streams, slow)
+    reader.start()
+    carried = pool.submit(carry, streams)
+    assert eventually(lambda: slow.seconds)
+    stopped = pool.submit(reader.stop)
+    slow.may.set()
+    assert carried.result(LONG) == ANSWER
+    stopped.result(LONG)
+    reader.stop()  # twice does nothing
+
+
+def test_everything_in_redis_ends_by_itself(
+    streams: Streams, redis: Any, box: Box, reader: StreamReader
+) -> None:
+    assert carry(streams) == ANSWER
+    redis.xadd(box.stream, letters.write(box, "1", REQUEST, seconds=LONG))  # nobody waits for it
+    assert eventually(lambda: redis.exists(box.answer("1")))
+    keys = redis.keys(f"{box.stream}*")
+    assert {box.stream.encode(), box.present.encode(), box.answer("1").encode()} == {*keys}
+    assert all(redis.ttl(key) > 0 or redis.pttl(key) > 0 for key in keys)
+    reader.stop()
+    assert eventually(lambda: not redis.exists(box.present))
+
+
+def test_a_stream_ends_by_itself_from_the_moment_that_it_is_made(
+    streams: Streams, redis: Any, box: Box, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Presence, "show", lambda _: None)
+    reader = new_reader(streams, told)
+    reader.start()
+    assert eventually(lambda: redis.exists(box.stream))
+    assert redis.ttl(box.stream) > 0
+    reader.stop()
+
+
+def test_no_connection_is_left_after_the_end(redis_url: str, redis: Any, told: Told) -> None:
+    with streaming(f"{redis_url}?client_name=counted") as streams:
+        reader = new_reader(streams, told, threads=3)
+        reader.start()
+        assert carry(streams) == ANSWER
+        assert _connected(redis) >= 4
+        reader.stop()
+    assert eventually(lambda: _connected(redis) == 0)
+
+
+def _connected(redis: Any) -> int:
+    return sum(client["name"] == "counted" for client in redis.client_list())
+
+
+class TestARedis:
+    @pytest.mark.usefixtures("reader")
+    def test_that_is_flushed_again_and_again_stops_nobody(
+        self, streams: Streams, redis: Any
+    ) -> None:
+        for _ in range(5):
+            assert carry(streams) == ANSWER
+            redis.flushall()
+
+    def test_that_is_flushed_is_read_again_after_what_runs(
+        self,
+        streams: Streams,
+        redis: Any,
+        slow: Slow,
+        pool: ThreadPoolExecutor,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        reader = new_reader(streams, slow)
+        reader.start()
+        lost = pool.submit(carry, streams)
+        assert eventually(lambda: slow.seconds)
+        redis.flushall()
+        with pytest.raises(UnreachableError):
+            lost.result(LONG)
+        time.sleep(SILENT_SECONDS)  # it says that it works on what is not there any more
+        slow.may.set()
+        assert carry(streams) == ANSWER
+        reader.stop()
+        assert caplog.text == ""
+
+    def test_that_dies_and_starts_empty_is_read_again_and_told_once(
+        self, tmp_path: Path, told: Told, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        server = RedisServer(tmp_path)
+        server.start()
+        try:
+            with streaming(server.url) as streams:
+                reader = new_reader(streams, told, threads=2)
+                reader.start()
+                assert carry(streams) == ANSWER
+                server.kill()
+                with pytest.raises(UnreachableError, match="Redis: "):
+                    streams.carrier("bank").carry(REQUEST, seconds=LONG)
+                assert eventually(lambda: "no events can be read from Redis" in caplog.text)
+                server.start()
+                assert _carried_at_last(streams)
+                assert eventually(lambda: "events are read from Redis again" in caplog.text)
+                reader.stop()
+        finally:
+            server.stop()
+        assert caplog.text.count("no events can be read from Redis") == 1
+
+    def test_that_is_not_there_at_first_is_waited_for(self, tmp_path: Path, told: Told) -> None:
+        server = RedisServer(tmp_path)
+        with streaming(server.url) as streams:
+            reader = new_reader(streams, told)
+            reader.start()
+            server.start()
+            try:
+                assert _carried_at_last(streams)
+            finally:
+                reader.stop()
+                server.stop()
+
+    def test_that_has_something_else_there_is_told_and_tried_again(
+        self,
+        streams: Streams,
+        redis: Any,
+        box: Box,
+        told: Told,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        redis.set(box.stream, "something else")
+        reader = new_reader(streams, told)
+        reader.start()
+        assert eventually(lambda: "events from Redis could not be dealt with" in caplog.text)
+        redis.delete(box.stream)
+        assert carry(streams) == ANSWER
+        reader.stop()
+
+
+def _carried_at_last(streams: Streams) -> bool:
+    def carried() -> bool:
+        try:
+            return carry(streams) == ANSWER
+        except UnreachableError:
+            return False
+
+    return eventually(carried)
