@@ -15,7 +15,8 @@ class TooManyConnectionsError(RuntimeError):
 class Demand(NamedTuple):
     """The connections that one kind of process may open: so many workers in so many replicas.
 
-    Each of them has a pool, and one more to hear of other processes' events.
+    Each of them has a pool, and one more to hear of other processes' events. Reactions, and threads that
+    recover workflows, take theirs from the pool.
     """
 
     process: str

@@ -122,6 +122,20 @@ class Settings(BaseSettings):
     inbox_keep_days: float = Field(
         60.0, gt=0, description="notes of what was reacted to; no less than events_keep_days"
     )
+    workflow_threads: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="workflow runs that were left half way and are worked on at once, each with a connection at times;"
+        " fewer than database_pool_size",
+    )
+    # An attempt of a step may take 5 s, and begins with two thirds of the lease at the least.
+    workflow_lease_seconds: float = Field(
+        15.0,
+        ge=10,
+        le=3600,
+        description="a workflow run whose process has not written for so long is taken up by another",
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="Redis; needed by a topology whose events go from process to process by it",

@@ -22,7 +22,7 @@ from portico.events import (
 )
 from portico.settings import SettingsError
 from portico.telemetry import logs
-from portico.workflow import Recovery, Runs, Workflows
+from portico.workflow import Recovery, Runs, Workflows, WorkflowSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +91,8 @@ class Storage:
     ) -> None:
         """``is_local`` tells of a generated stub class whether its module is in this process.
 
-        ``demands`` are the connections that all processes on the same database may open.
+        ``demands`` are the connections that all processes on the same database may open. SettingsError for
+        settings that do not go together.
         """
         self._settings = settings
         self._is_local = is_local
@@ -103,6 +104,7 @@ class Storage:
         self._stack = ExitStack()
         self._databases: dict[str, Database] = {}
         self._workflows: dict[str, Workflows] = {}
+        self._workflow_settings = _workflow_settings(settings)
 
     def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.
@@ -162,7 +164,7 @@ class Storage:
 
     def recovery(self) -> Recovery:
         """What takes up workflow runs that nobody works on; not started. To be made after the modules."""
-        return Recovery(self._workflows.values())
+        return Recovery(self._workflows.values(), settings=self._workflow_settings)
 
     def runs(self) -> Runs:
         """The runs of all modules, for whoever looks after them. To be made after the modules."""
@@ -171,7 +173,11 @@ class Storage:
     def _workflows_of(self, module: str, database: Database) -> Workflows:
         if module not in self._workflows:
             self._workflows[module] = Workflows(
-                module=module, database=database, clock=self._clock, is_local=self._is_local
+                module=module,
+                database=database,
+                clock=self._clock,
+                is_local=self._is_local,
+                settings=self._workflow_settings,
             )
         return self._workflows[module]
 
@@ -263,6 +269,18 @@ class Storage:
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
         return True
+
+
+def _workflow_settings(settings: Settings) -> WorkflowSettings:
+    most = max(settings.database_pool_size - 1, WorkflowSettings().threads)
+    if settings.workflow_threads > most:
+        raise SettingsError(
+            f"workflow_threads ({settings.workflow_threads}) must be fewer than database_pool_size"
+            f" ({settings.database_pool_size}): else recovery may hold every connection, and calls get none"
+        )
+    return WorkflowSettings(
+        threads=settings.workflow_threads, lease_seconds=settings.workflow_lease_seconds
+    )
 
 
 def _given(settings: Settings) -> URL | None:
