@@ -212,10 +212,11 @@ SECRET = b"known to all processes of this test"
 
 
 @contextmanager
-def streaming(url: str, *, secret: bytes = SECRET) -> Iterator[Streams]:
-    """The streams of an application of its own; that nobody reads any more is told soon."""
+def streaming(url: str, *, secret: bytes = SECRET, application: str = "") -> Iterator[Streams]:
+    """The streams of an application, by default of one that nobody else has."""
     clock = SystemClock()
-    streams = Streams(url, application=uuid4().hex, seals=Seals(secret, clock=clock), clock=clock)
+    name = application or uuid4().hex
+    streams = Streams(url, application=name, seals=Seals(secret, clock=clock), clock=clock)
     try:
         yield streams
     finally:
