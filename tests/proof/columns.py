@@ -9,8 +9,13 @@ LOST = "answer lost"
 COMMAND_TWICE = "command twice"
 EVENT_TWICE = "event twice"
 DATABASE = "database restarted"
-REDIS = "Redis flushed"
+FLUSHED = "Redis flushed"
+RESTARTED = "Redis restarted"
 SCHEDULE = "random schedule"
+
+FLUSHED_AND_KILLED = "Redis flushed, the process killed"
+"""Counted as flushed: what Redis had for a process is gone, and so is what that had taken from it."""
+
 COLUMNS = (
     ORCHESTRATOR,
     CALLEE_BEFORE,
@@ -19,6 +24,7 @@ COLUMNS = (
     COMMAND_TWICE,
     EVENT_TWICE,
     DATABASE,
-    REDIS,
+    FLUSHED,
+    RESTARTED,
     SCHEDULE,
 )

@@ -96,13 +96,13 @@ class Lane:
             row = f"all at once @ {work.placement}"
             points = sorted({point for kind in SCENARIOS for point in trials.points(kind)})
             for seed in work.seeds:
-                schedule = Schedule(seed, points)
+                schedule = Schedule(seed, points, by_redis=trials.is_by_redis)
                 name = f"{row}, seed {seed}: {schedule}"
                 yield name, row, SCHEDULE, partial(Trials.run_schedule, schedule=schedule)
             return
         row = f"{work.scenario.workflow} @ {work.placement}"
         points, home = trials.points(work.scenario), trials.home(work.scenario)
-        for case in cases(work.scenario, points, home=home):
+        for case in cases(work.scenario, points, home=home, by_redis=trials.is_by_redis):
             name = f"{row}, {work.scenario.way}: {case.name}"
             yield name, row, case.column, partial(Trials.run, kind=work.scenario, case=case)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emporium.app import application
 from portico.events import RelaySettings
+from portico.events.streams import Streams
 from portico.program import Program
 from portico.testing.instrument import instrument
 from portico.workflow import WorkflowSettings
@@ -36,15 +37,15 @@ ENVIRONMENT = {
 }
 
 # Nothing is different but how long is waited between two attempts.
-_HASTY: Mapping[type, Mapping[str, float]] = {
-    WorkflowSettings: {
+_HASTY: Mapping[Any, Mapping[str, float]] = {
+    WorkflowSettings.__init__: {
         "step_delay_seconds": 0.01,
         "poll_seconds": 0.1,
         "idle_poll_seconds": 0.1,
         "first_delay_seconds": 0.05,
         "longest_delay_seconds": 0.2,
     },
-    RelaySettings: {
+    RelaySettings.__init__: {
         "poll_seconds": 0.2,
         "max_attempts": 100,
         "first_delay_seconds": 0.05,
@@ -52,6 +53,7 @@ _HASTY: Mapping[type, Mapping[str, float]] = {
         "first_pause_seconds": 0.05,
         "longest_pause_seconds": 0.2,
     },
+    Streams.reader: {"silent_seconds": 0.6},
 }
 
 # What a program imports only once it needs it, as every one here does.
@@ -77,8 +79,8 @@ for _module in (
 def live(told: dict[str, Any], faults: Faults) -> None:
     """Start the process that ``told`` names, and return when it serves."""
     os.environ.update(told["environment"])
-    for settings_class, hasty in _HASTY.items():
-        defaults: dict[str, float] = vars(settings_class)["__init__"].__kwdefaults__
+    for made, hasty in _HASTY.items():
+        defaults: dict[str, float] = made.__kwdefaults__
         assert hasty.keys() <= defaults.keys()
         defaults.update(hasty)
     planted.plant(told["plant"])

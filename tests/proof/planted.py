@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
+from portico.v1 import events_service_pb2 as pb
+
 from portico.data import Database
 from portico.events import inbox
+from portico.events.receiver import UnreachableError
+from portico.events.streams.carrier import StreamCarrier
 from portico.workflow import Workflow, Workflows, together
 from portico.workflow.run import Run
 from portico.workflow.standing import Standing
@@ -60,6 +65,32 @@ def _commit_before_log() -> None:
         _put(Standing, method, careless(getattr(Standing, method)))
 
 
+def _take_written_for_delivered() -> None:
+    """An event that Redis has taken counts as delivered when no answer comes."""
+    append, carry = StreamCarrier._append, StreamCarrier.carry
+    here = threading.local()
+
+    def noting(self: StreamCarrier, *arguments: Any) -> bytes:
+        entry = append(self, *arguments)
+        here.is_written = True
+        return entry
+
+    def careless(
+        self: StreamCarrier, request: pb.DeliverRequest, *, seconds: float
+    ) -> pb.DeliverResponse:
+        here.is_written = False
+        try:
+            return carry(self, request, seconds=seconds)
+        except UnreachableError:
+            if not here.is_written:
+                raise
+            done = pb.DeliverResponse.Outcome(state=pb.DeliverResponse.State.DONE)
+            return pb.DeliverResponse(outcomes=[done for _ in request.events])
+
+    _put(StreamCarrier, "_append", noting)
+    _put(StreamCarrier, "carry", careless)
+
+
 def _commit_each_step() -> None:
     """Where all modules are together, each step of a workflow is a transaction of its own all the same."""
     run = together.run
@@ -85,6 +116,7 @@ _BUGS = {
     "undo": _leave_undos_out,
     "inbox": _remove_inbox_check,
     "log": _commit_before_log,
+    "stream": _take_written_for_delivered,
     "steps": _commit_each_step,
 }
 BUGS = tuple(_BUGS)

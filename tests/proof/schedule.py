@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from portico.testing.faults import Action, Fault
+from tests.proof import columns
 from tests.proof.scenarios import (
     Cancelling,
     CancellingPaid,
@@ -30,7 +31,16 @@ _KINDS: tuple[type[Scenario], ...] = (
 _MOST_REQUESTS = 5
 _MOST_FAULTS = 3
 _MOST_AT_ONCE = 3
-_ALWAYS: tuple[Action, ...] = ("kill", "kill", "pause")
+_ALWAYS: tuple[tuple[Action, str], ...] = (
+    ("kill", ""),
+    ("kill", ""),
+    ("pause", columns.DATABASE),
+)
+_BY_REDIS: tuple[tuple[Action, str], ...] = (
+    ("pause", columns.FLUSHED),
+    ("pause", columns.RESTARTED),
+    ("pause", columns.FLUSHED_AND_KILLED),
+)
 
 
 class Schedule:
@@ -39,8 +49,8 @@ class Schedule:
     The same seed and points give the same schedule; how its threads run is for the machine to say.
     """
 
-    def __init__(self, seed: int, points: Sequence[tuple[str, str]]) -> None:
-        """``points`` are pairs of a process and a point in it."""
+    def __init__(self, seed: int, points: Sequence[tuple[str, str]], *, by_redis: bool) -> None:
+        """``points`` are pairs of a process and a point in it; ``by_redis`` says that Redis has faults too."""
         random = Random(seed)
         number = random.randint(2, _MOST_REQUESTS)
         self.kinds = [random.choice(_KINDS) for _ in range(number)]
@@ -49,8 +59,11 @@ class Schedule:
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         for _ in range(random.randint(1, _MOST_FAULTS)):
             process, point = random.choice(points)
-            action = random.choice((*_ALWAYS, *_fitting(point)))
-            self.faults[process].append(Fault(point=point, action=action, nth=random.randint(1, 2)))
+            more = _BY_REDIS if by_redis else ()
+            action, meanwhile = random.choice((*_ALWAYS, *more, *_fitting(point)))
+            nth = random.randint(1, 2)
+            fault = Fault(point=point, action=action, nth=nth, meanwhile=meanwhile)
+            self.faults[process].append(fault)
 
     @property
     def orders(self) -> int:
@@ -62,16 +75,16 @@ class Schedule:
             f"{times} x {kind.__name__}" for kind, times in zip(self.kinds, self.times, strict=True)
         )
         faults = ", ".join(
-            f"{fault.action} in {process} at {fault.point} ({fault.nth})"
+            f"{fault.meanwhile or fault.action} in {process} at {fault.point} ({fault.nth})"
             for process, ordered in self.faults.items()
             for fault in ordered
         )
         return f"{asked}, {self.at_once} at a time; {faults}"
 
 
-def _fitting(point: str) -> tuple[Action, ...]:
+def _fitting(point: str) -> tuple[tuple[Action, str], ...]:
     """What else can happen at a point of this kind."""
     kind, _, place = point.split(" ")
     if kind == "rpc":
-        return ("lose", "twice") if place == "before" else ("lose",)
-    return ("twice",) if kind == "reaction" and place == "before" else ()
+        return (("lose", ""), ("twice", "")) if place == "before" else (("lose", ""),)
+    return (("twice", ""),) if kind == "reaction" and place == "before" else ()

@@ -1,4 +1,4 @@
-"""A shop in real processes that faults can be ordered in, on a Postgres that can crash."""
+"""A shop in real processes that faults can be ordered in, on a Postgres and a Redis that can crash."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from redis import Redis
+
 from emporium.app import application
+from portico.data.redis_server import RedisServer
 from portico.testing.zygote import Offspring, Zygote
 from tests.journeys.shopper import Shopper
-from tests.proof import life
+from tests.proof import columns, life
+from tests.proof.placements import is_by_redis, topology_file
 from tests.proof.server import Server, address, connected
 
 if TYPE_CHECKING:
@@ -35,10 +39,18 @@ class Processes:
     """Every process of a topology, each of which is started again when it has ended. A context manager."""
 
     def __init__(
-        self, zygote: Zygote, topology: str, url: URL, folder: Path, *, plant: str = ""
+        self,
+        zygote: Zygote,
+        placement: str,
+        url: URL,
+        folder: Path,
+        *,
+        redis_url: str = "",
+        plant: str = "",
     ) -> None:
         """Nothing starts yet. ``plant`` names a bug that they shall have, see ``tests.proof.planted``."""
-        found = application.topology(application.topology_file(Path(topology)))
+        file = topology_file(placement, folder)
+        found = application.topology(file)
         self.names = list(found.processes)
         self._topology = found
         self.front = next(name for name, process in found.processes.items() if process.front)
@@ -48,11 +60,12 @@ class Processes:
         self._plant = plant
         self._ports = {name: _free_port() for name in ["", *self.names]}
         self._environment = {
-            "PORTICO_TOPOLOGY": str(application.topology_file(Path(topology))),
+            "PORTICO_TOPOLOGY": str(file),
             "PORTICO_ADDRESSES": json.dumps(
                 {name: f"127.0.0.1:{self._ports[name]}" for name in self.names}
             ),
             "PORTICO_DATABASE_URL": address(url),
+            **({"PORTICO_REDIS_URL": redis_url} if redis_url else {}),
             **life.ENVIRONMENT,
             "PORTICO_HOP_SECRET": _SECRET,
         }
@@ -122,15 +135,24 @@ class Processes:
 
 
 class Stand:
-    """One database and the processes of one topology on it, for one case after the other. A context manager."""
+    """One database and the processes of one placement on it, for one case after the other. A context manager."""
 
     def __init__(
-        self, zygote: Zygote, server: Server, topology: str, folder: Path, *, plant: str = ""
+        self, zygote: Zygote, server: Server, placement: str, folder: Path, *, plant: str = ""
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._server = server
         self.url = server.database(lambda url: _furnish(url, zygote, folder))
-        self.processes = Processes(zygote, topology, self.url, folder, plant=plant)
+        self.is_by_redis = is_by_redis(placement)
+        self._redis = RedisServer(folder, port=_free_port())
+        self.processes = Processes(
+            zygote,
+            placement,
+            self.url,
+            folder,
+            redis_url=self._redis.url if self.is_by_redis else "",
+            plant=plant,
+        )
         self._stack = ExitStack()
         self.conditions: dict[str, list[Fault]] = {}
         """What holds all through a case, by process; also for those that are started in it."""
@@ -138,6 +160,9 @@ class Stand:
         """A connection of nobody's, each statement by itself."""
 
     def __enter__(self) -> Self:
+        if self.is_by_redis:
+            self._redis.start()
+            self._stack.callback(self._redis.stop)
         self._stack.enter_context(self.processes)
         self.processes.start()
         self.outside = connected(self.url)
@@ -153,7 +178,27 @@ class Stand:
         self.outside.close()
         self._stack.close()
 
-    def crash_database(self) -> None:
+    def befall(self, what: str, process: str) -> None:
+        """Have it happen while a thread of ``process`` waits at a point; ``what`` as ``tests.proof.cases`` has it."""
+        match what:
+            case columns.DATABASE:
+                self._crash_database()
+            case columns.FLUSHED:
+                self._flush()
+            case columns.RESTARTED:
+                self._redis.kill()
+                self._redis.start()
+            case columns.FLUSHED_AND_KILLED:
+                self.processes.named(process).kill()
+                self._flush()
+            case _:
+                raise ValueError(what)
+
+    def _flush(self) -> None:
+        with Redis.from_url(self._redis.url) as redis:
+            redis.flushall()
+
+    def _crash_database(self) -> None:
         """Have Postgres stop at once and start again, and look at it from outside as before."""
         self.outside.close()
         self._server.crash()

@@ -60,6 +60,11 @@ class Trials:
             raise AssertionError(f"an undisturbed {kind.__name__} breaks laws: {broken}")
         return list(self._hits)
 
+    @property
+    def is_by_redis(self) -> bool:
+        """Whether events go by Redis."""
+        return self._stand.is_by_redis
+
     def home(self, kind: type[Scenario]) -> str:
         """The process in which its workflow runs."""
         return self._stand.processes.home(kind.workflow.partition(".")[0])
@@ -160,7 +165,7 @@ class Trials:
         self._attend(0.0)
 
     def _attend(self, seconds: float) -> None:
-        """Deal with what processes report: crash the database for one that is paused, revive one that is gone."""
+        """Deal with what processes report: do what one is paused for, revive one that is gone."""
         for name, report in self._stand.reports(seconds=seconds):
             if "hit" in report:
                 self._hits.append((name, report["hit"]))
@@ -171,7 +176,7 @@ class Trials:
             elif not self._is_condition(name, report):
                 self._fired.add(report["fired"])
                 if report["action"] == "pause":
-                    self._stand.crash_database()
+                    self._stand.befall(report["meanwhile"], name)
                     self._stand.processes.named(name).go_on()
 
     def _is_condition(self, name: str, report: dict[str, Any]) -> bool:

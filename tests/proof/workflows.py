@@ -2,8 +2,9 @@
 
     python -m tests.proof.workflows [--placement NAME] [--workflow NAME] [--only TEXT] [--seed NUMBER] [--plant BUG]
 
-In real processes, which are really killed, on a real Postgres, which really crashes. After each fault come
-recovery, the laws of the shop from outside in SQL, and the same request again. Exit code 1 when anything is wrong.
+In real processes, which are really killed, on a real Postgres and a real Redis, which really crash. After each
+fault come recovery, the laws of the shop from outside in SQL, and the same request again. Exit code 1 when anything
+is wrong.
 """
 
 from __future__ import annotations
@@ -23,22 +24,21 @@ from typing import TYPE_CHECKING
 from portico.testing.tally import Tally
 from portico.testing.zygote import Zygote
 from tests.proof import life
-from tests.proof.columns import COLUMNS, REDIS
+from tests.proof.columns import COLUMNS
 from tests.proof.lane import Lane, Work
+from tests.proof.placements import PLACEMENTS
 from tests.proof.planted import BUGS
 from tests.proof.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLACEMENTS = ("apart", "payments-apart", "monolith")
-
 
 class Proof:
     """Has lanes do work, and counts what comes of it."""
 
     def __init__(self) -> None:
-        self.tally = Tally(COLUMNS, absent=[REDIS])
+        self.tally = Tally(COLUMNS)
         self.failures = 0
         """Violations, and what could not be tried at all."""
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -91,7 +91,6 @@ def main() -> int:
         zygote.close()
         shutil.rmtree(folder)
     print(*proof.tally.lines(), sep="\n")
-    print(f"{REDIS}: nothing uses Redis, so there is nothing to flush")
     print(f"{time.monotonic() - began:.0f} s")
     print(f"proof: {proof.tally.cases} cases, {proof.tally.violations} violations")
     return 1 if proof.failures else 0

@@ -41,6 +41,8 @@ class Fault:
     action: Action
     nth: int = 1
     times: int = 1
+    meanwhile: str = ""
+    """What whoever ordered a ``pause`` wants to do in it; reported with it."""
 
     def written(self) -> dict[str, Any]:
         """As JSON has it; ``Fault(**written)`` is the same again."""
@@ -51,7 +53,7 @@ class Faults:
     """The faults that are ordered in this process. Any thread may come to a point."""
 
     def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """``tell`` reports what happens: ``{"hit": point}``, ``{"fired": point, "action": …}``.
+        """``tell`` reports what happens: ``{"hit": point}``, ``{"fired": point, "action": …, "meanwhile": …}``.
 
         It must have arrived when it returns: the next moment the process may be gone.
         """
@@ -113,7 +115,7 @@ class Faults:
             self._tell({"hit": point})
         if fault is None:
             return None
-        self._tell({"fired": point, "action": fault.action})
+        self._tell({"fired": point, "action": fault.action, "meanwhile": fault.meanwhile})
         return _happen(fault, going_on)
 
     def _due(self, point: str) -> Fault | None:

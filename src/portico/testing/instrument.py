@@ -4,9 +4,12 @@
     rpc <Service>/<Method>             a servicer's method, whatever stands between it and its caller
     commit <what>                      a transaction's COMMIT, by the rpc, reaction or workflow it belongs to
     reaction <module>.<Class.method>   one reaction to one event
+    carry <Event>                      taking events to another process, in the one that sends them
+    take <Event>                       running their reactions, in the one that they come to
 
 each followed by ``before``, ``after`` or, when it raised, ``refused``. Where a unit of work joins a
-transaction that is open it has no COMMIT of its own.
+transaction that is open it has no COMMIT of its own. Events that travel together are one and the same
+work, with points of each kind of them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from portico.context import current
 from portico.data.transaction import Transaction
 from portico.events.delivery import Delivery
+from portico.events.reception import Reception
+from portico.events.there import There
 from portico.rpc.registry import Registry
 from portico.workflow import Step, Workflow, Workflows
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from portico.events.reactions import Reaction
     from portico.rpc.interfaces import Handler
     from portico.testing.faults import Faults
+    from portico.v1.events_service_pb2 import DeliverRequest, DeliverResponse
 
 
 def instrument(faults: Faults, *, services: str) -> None:
@@ -39,6 +45,7 @@ def instrument(faults: Faults, *, services: str) -> None:
     _methods(faults, services)
     _commits(faults)
     _reactions(faults)
+    _deliveries(faults)
 
 
 def _steps(faults: Faults) -> None:
@@ -118,6 +125,29 @@ def _reactions(faults: Faults) -> None:
         faults.around(name, partial(react, self, reaction, record, until))
 
     _put(Delivery, "_react", pointed)
+
+
+def _deliveries(faults: Faults) -> None:
+    ask, take = There._ask, Reception.take  # noqa: SLF001
+
+    def carried(self: There, request: DeliverRequest) -> DeliverResponse:
+        work = partial(ask, self, request)
+        for kind in _kinds(request):
+            work = partial(faults.around, f"carry {kind}", work)
+        return work()
+
+    def taken(self: Reception, request: DeliverRequest, **how: Any) -> DeliverResponse:
+        work = partial(take, self, request, **how)
+        for kind in _kinds(request):
+            work = partial(faults.around, f"take {kind}", work)
+        return work()
+
+    _put(There, "_ask", carried)
+    _put(Reception, "take", taken)
+
+
+def _kinds(request: DeliverRequest) -> list[str]:
+    return sorted({event.type.rpartition(".")[2] for event in request.events})
 
 
 def _put(kind: type, method: str, pointed: Callable[..., Any]) -> None:

@@ -15,10 +15,9 @@ _BETWEEN = "  "
 class Tally:
     """Cases and violations by row and column. Any thread may add."""
 
-    def __init__(self, columns: Sequence[str], *, absent: Sequence[str] = ()) -> None:
-        """``absent`` are columns in which there can be no case."""
+    def __init__(self, columns: Sequence[str]) -> None:
+        """``columns`` in their order."""
         self._columns = tuple(columns)
-        self._absent = frozenset(absent)
         self._lock = threading.Lock()
         self._cases: Counter[tuple[str, str]] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
@@ -35,7 +34,7 @@ class Tally:
 
     def add(self, row: str, column: str, *, violated: bool) -> None:
         """Count a case. KeyError for a column that there is not."""
-        if column not in self._columns or column in self._absent:
+        if column not in self._columns:
             raise KeyError(column)
         with self._lock:
             self._cases[row, column] += 1
@@ -56,8 +55,6 @@ class Tally:
         ]
 
     def _cell(self, row: str, column: str) -> str:
-        if column in self._absent:
-            return "n/a"
         cases, violations = self._cases[row, column], self._violations[row, column]
         if not cases:
             return "-"

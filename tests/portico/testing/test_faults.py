@@ -96,13 +96,14 @@ def test_work_is_done_again_when_that_is_asked_for(faults: Faults) -> None:
 
 
 def test_what_is_paused_goes_on_when_told_to(faults: Faults, told: Told) -> None:
-    faults.order([fault("pause")])
+    faults.order([fault("pause", meanwhile="the lights go out")])
     done: list[str] = []
     thread = threading.Thread(target=lambda: done.extend(bought(faults)))
     thread.start()
     while not told.of("fired"):
         thread.join(0.01)
     assert done == []
+    assert told.of("meanwhile") == ["the lights go out"]
 
     faults.go_on()
     thread.join()

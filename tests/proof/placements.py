@@ -1,0 +1,32 @@
+"""Where the modules of the shop run in the proof, and what carries events from process to process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emporium.app import application
+
+_BY_REDIS = "+redis"
+
+PLACEMENTS = (
+    "apart",
+    "payments-apart",
+    f"apart{_BY_REDIS}",
+    f"payments-apart{_BY_REDIS}",
+    "monolith",
+)
+
+
+def is_by_redis(placement: str) -> bool:
+    """Whether events go by Redis; else they go by calls."""
+    return placement.endswith(_BY_REDIS)
+
+
+def topology_file(placement: str, folder: Path) -> Path:
+    """The topology of this placement: one that comes with the shop, or such a one with another line, in ``folder``."""
+    shipped = application.topology_file(Path(placement.removesuffix(_BY_REDIS)))
+    if not is_by_redis(placement):
+        return shipped
+    file = folder / shipped.name
+    file.write_text(f'events = "redis"\n{shipped.read_text()}')
+    return file
