@@ -7,10 +7,15 @@ import pytest
 from portico.lab import events
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_every_event_has_its_effect_once_and_in_order(seed: int) -> None:
-    found = events.measure(events=20_000, seed=seed)
-    print(found)
+@pytest.mark.parametrize("transport", ["rpc", "redis"])
+def test_every_event_has_its_effect_once_and_in_order(
+    transport: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = events.measure(transport=transport, events=20_000)
+    with capsys.disabled():
+        print("", *events.lines(found), sep="\n")
 
     assert found["violations"] == []
-    assert sum(found["kills"].values()) > 0
+    assert all(found["kills"].values())
+    late = found["late"]
+    assert late["arrived"] == late["events"] >= late["transactions"] > 0

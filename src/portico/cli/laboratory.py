@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -104,6 +104,10 @@ def events(
     count: Annotated[
         int, typer.Option("--events", min=8, max=10_000_000, help="So many are published.")
     ] = 100_000,
+    transport: Annotated[
+        Literal["rpc", "redis"],
+        typer.Option(help="How they go from relays to consumers; for redis one is started."),
+    ] = "rpc",
 ) -> None:
     """Events by writers who commit late, over relays and consumers that are killed; fails when an effect is wrong.
 
@@ -111,4 +115,4 @@ def events(
     """
     from portico.lab import events as laboratory
 
-    raise typer.Exit(laboratory.main(json, events=count))
+    raise typer.Exit(laboratory.main(json, transport=transport, events=count))

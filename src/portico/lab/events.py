@@ -1,38 +1,29 @@
 """Events under fire: what the outbox promises, with everybody killed, and how fast it is.
 
 Eight writers publish, in transactions some of which take their numbers first and commit last. Three
-processes relay. Two consume, behind one address list. Consumers and relays are killed (SIGKILL) at
-random and started again. Afterwards every event must have had its effect, once, in the order of its
-aggregate. Then, without kills, events are published at a steady rate and the time is taken from before
-each is written until the consumer writes its effect.
+processes relay. Two consume, behind one address list, or as two readers of one stream in Redis.
+Consumers and relays are killed (SIGKILL) at random and started again, a Redis is flushed. Afterwards
+every event must have had its effect, once, in the order of its aggregate. Then, without kills, events
+are published at a steady rate and the time is taken from before each is written until the consumer
+writes its effect.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import NullPool, create_engine
-
-from portico.data import EmbeddedPostgres
 from portico.lab import machine
-from portico.lab.lab_process import LabProcess
-from portico.lab.outbox import consuming, relaying, tables, writing
+from portico.lab.outbox import tables, writing
+from portico.lab.outbox.yard import CONSUMERS, RELAYS, Yard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
+    from pathlib import Path
 
 EVENTS = 100_000
-RELAYS = 3
-CONSUMERS = 2
 RATE = 500.0
 RATE_SECONDS = 20.0
 AIM_P99_MS = 100
@@ -46,115 +37,86 @@ _PATIENCE_PER_EVENT_SECONDS = 0.01
 
 
 def main(
-    json_path: Path | None, *, events: int = EVENTS, rate_seconds: float = RATE_SECONDS
+    json_path: Path | None,
+    *,
+    transport: str = "rpc",
+    events: int = EVENTS,
+    rate_seconds: float = RATE_SECONDS,
 ) -> int:
-    """Measure, print, and write the numbers to ``json_path`` if there is one; 1 when anything is wrong."""
-    found = measure(events=events, rate_seconds=rate_seconds)
-    print(
-        f"{found['events']} events by {writing.WRITERS} writers in {found['writing_seconds']:.1f} s, delivered in"
-        f" {found['seconds']:.1f} s ({found['events_per_second']:.0f} a second) by {RELAYS} relays to"
-        f" {CONSUMERS} consumers; {found['kills']['consumer']} kills of consumers,"
-        f" {found['kills']['relay']} of relays"
-    )
-    told = found["at_rate"]
-    print(
-        f"at {told['events_per_second']:.0f} events/s for {told['seconds']:.0f} s: p50 {told['p50_ms']:.1f} ms,"
-        f" p99 {told['p99_ms']:.1f} ms, longest {told['longest_ms']:.1f} ms"
-        f" (aim: p99 {AIM_P99_MS} ms, at the worst {WORST_MS} ms)"
-    )
-    wrong = found["violations"]
-    print(f"every effect looked for: {'; '.join(wrong) or 'each there, once, in order'}")
+    """Measure, print, and write the numbers to ``json_path`` if there is one; 1 when anything is wrong.
+
+    ``transport`` is rpc or redis; for the latter a Redis is started, for this alone.
+    """
+    found = measure(transport=transport, events=events, rate_seconds=rate_seconds)
+    print("\n".join(lines(found)))
     if json_path is not None:
         json_path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 1 if wrong else 0
+    return 1 if found["violations"] else 0
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """What ``measure`` found, for people."""
+    kills, late, told = found["kills"], found["late"], found["at_rate"]
+    writers = f"{writing.WRITERS} writers in {found['writing_seconds']:.1f} s"
+    ways = f"by {found['transport']} from {RELAYS} relays to {CONSUMERS} consumers"
+    flushes = f", {kills['redis']} flushes of Redis" if "redis" in kills else ""
+    wrong = "; ".join(found["violations"]) or "none, each effect is there, once, in order"
+    overtaken = f"{late['transactions']} transactions, overtaken by {late['overtaken_by']} events"
+    arrived = f"of their {late['events']} events {late['arrived']} have arrived"
+    rate = f"{found['events_per_second']:.0f} events/s"
+    at = f"at {told['events_per_second']:.0f} events/s for {told['seconds']:.0f} s"
+    latency = f"p50 {told['p50_ms']:.1f} ms, p99 {told['p99_ms']:.1f} ms, longest {told['longest_ms']:.1f} ms"
+    return [
+        f"events: {found['events']} by {writers}, {ways}",
+        f"kills: {kills['consumer']} of consumers, {kills['relay']} of relays{flushes}",
+        f"violations: {wrong}",
+        f"numbers taken first, committed last: {overtaken} (median); {arrived}",
+        f"throughput: {rate} from the first write to the last delivery, {found['seconds']:.1f} s",
+        f"latency {at}: {latency} (aim: p99 {AIM_P99_MS} ms, at the worst {WORST_MS} ms)",
+    ]
 
 
 def measure(
-    *, events: int = EVENTS, rate_seconds: float = RATE_SECONDS, kills: bool = True, seed: int = 1
+    *,
+    transport: str = "rpc",
+    events: int = EVENTS,
+    rate_seconds: float = RATE_SECONDS,
+    kills: bool = True,
+    seed: int = 1,
 ) -> dict[str, Any]:
     """The numbers; ``seed`` chooses who is killed when."""
-    with Yard() as yard:
+    with Yard(transport) as yard:
         fire = _under_fire(yard, events=events, random=Random(seed) if kills else None)
+        late = tables.latecomers(yard.rows)
         wrong = tables.violations(yard.value)
-    with Yard() as yard:
-        steady = _at_rate(yard, rate_seconds)
+    with Yard(transport) as yard:
+        steady = at_rate(yard, RATE, rate_seconds)
         wrong += tables.violations(yard.value)
-    return {"machine": machine.described(), **fire, "at_rate": steady, "violations": wrong}
+    return {
+        "machine": machine.described(),
+        "transport": transport,
+        **fire,
+        "late": late,
+        "at_rate": steady,
+        "violations": wrong,
+    }
 
 
-class Yard:
-    """A Postgres, with fsync, and the processes on it; a context manager."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self.kills = {"relay": 0, "consumer": 0}
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            folder = stack.enter_context(_folder())
-            postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-            self._url = postgres.url.render_as_string(hide_password=False)
-            self._engine = create_engine(postgres.url, poolclass=NullPool)
-            with self._engine.begin() as session:
-                tables.create(_Statements(session.exec_driver_sql))
-            self._stack = stack
-            self._consumers = [self._consumer("0") for _ in range(CONSUMERS)]
-            addresses = [each.told for each in self._consumers]
-            self._relays = [
-                stack.enter_context(self._process(relaying.__name__, *addresses))
-                for _ in range(RELAYS)
-            ]
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-    def writer(self, *order: str) -> LabProcess:
-        """The process that publishes, not started."""
-        return self._process(writing.__name__, *order)
-
-    def value(self, statement: str) -> Any:
-        """What a statement answers."""
-        return self.rows(statement)[0][0]
-
-    def rows(self, statement: str) -> list[Any]:
-        """The same, of several rows."""
-        with self._engine.begin() as session:
-            return list(session.exec_driver_sql(statement))
-
-    def kill_any(self, random: Random) -> None:
-        """Kill a consumer, or now and then a relay, and start it again."""
-        kind = random.choice(("consumer", "consumer", "relay"))
-        victim = random.choice(self._consumers if kind == "consumer" else self._relays)
-        victim.kill()
-        victim.start()
-        self.kills[kind] += 1
-
-    def is_left(self) -> bool:
-        """Whether anything that was published has yet to be delivered."""
-        return not tables.are_all_delivered(self.value)
-
-    def _consumer(self, port: str) -> LabProcess:
-        """It gets a port, and the same one when it is started again."""
-        with self._process(consuming.__name__, port) as asked:
-            port = str(asked.told).rpartition(":")[2]
-        return self._stack.enter_context(self._process(consuming.__name__, port))
-
-    def _process(self, module: str, *arguments: str) -> LabProcess:
-        return LabProcess(module, self._url, *arguments)
-
-
-class _Statements:
-    """What the kernel's migrations run their statements with."""
-
-    def __init__(self, execute: Any) -> None:
-        self.execute = execute
+def at_rate(yard: Yard, rate: float, seconds: float) -> dict[str, float]:
+    """How long events take at ``rate`` a second, nobody being killed."""
+    with yard.writer("steady", str(rate), str(seconds)) as writer:
+        took = writer.answer()
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while yard.is_left() and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    waited = [row[0] for row in yard.rows("SELECT waited_ms FROM receiver.effects")]
+    return {
+        "events_per_second": len(waited) / took,
+        "seconds": took,
+        "p50_ms": median(waited),
+        "p99_ms": quantiles(waited, n=100)[-1],
+        "longest_ms": max(waited),
+    }
 
 
 def _under_fire(yard: Yard, *, events: int, random: Random | None) -> dict[str, Any]:
@@ -181,30 +143,4 @@ def _under_fire(yard: Yard, *, events: int, random: Random | None) -> dict[str, 
         }
 
 
-def _at_rate(yard: Yard, seconds: float) -> dict[str, Any]:
-    with yard.writer("steady", str(RATE), str(seconds)) as writer:
-        took = writer.answer()
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while yard.is_left() and time.monotonic() < until:
-        time.sleep(_LOOK_SECONDS)
-    waited = [row[0] for row in yard.rows("SELECT waited_ms FROM receiver.effects")]
-    return {
-        "events_per_second": len(waited) / took,
-        "seconds": took,
-        "p50_ms": median(waited),
-        "p99_ms": quantiles(waited, n=100)[-1],
-        "longest_ms": max(waited),
-    }
-
-
 _PUBLISHED = "SELECT coalesce(sum(last), 0) FROM sender.aggregates"
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="portico-lab-"))
-    folder.chmod(0o711)  # the user who runs Postgres goes through it when root measures
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

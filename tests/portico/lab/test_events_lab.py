@@ -28,17 +28,22 @@ SELECT id, 'receiver', sequence, 'sender', 'a1', now() FROM sender.outbox
 EFFECTS = """
 INSERT INTO receiver.effects (aggregate, number, waited_ms) SELECT 'a1', n, 1 FROM unnest(ARRAY[1, 2, 3]) AS n
 """
+LATE = """
+INSERT INTO sender.latecomers (aggregate, first, last, overtaken_by) VALUES ('a1', 2, 3, 7), ('a1', 1, 1, 0)
+"""
 
 
+@pytest.mark.parametrize("transport", ["rpc", "redis"])
 def test_events_reach_their_effect_while_processes_are_killed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    transport: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "events.json"
-    assert events.main(file, events=200, rate_seconds=0.5) == 0
+    assert events.main(file, transport=transport, events=200, rate_seconds=0.5) == 0
     found = json.loads(file.read_text())
+    assert found["transport"] == transport
     assert sum(found["kills"].values()) > 0
     assert found["violations"] == []
-    assert "each there, once, in order" in capsys.readouterr().out
+    assert "each effect is there, once, in order" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def delivered(database_url: URL) -> Iterator[Connection]:
     with engine.begin() as session:
         tables.create(_Operations(session))
         session.exec_driver_sql("UPDATE sender.aggregates SET last = 3 WHERE name = 'a1'")
-        for statement in (OUTBOX, ONWARD, EFFECTS):
+        for statement in (OUTBOX, ONWARD, EFFECTS, LATE):
             session.exec_driver_sql(statement)
         yield session
         session.rollback()
@@ -71,6 +76,13 @@ def test_what_was_delivered_once_and_in_order_is_right(delivered: Connection) ->
     assert tables.are_all_delivered(count)
 
 
+def test_transactions_that_were_overtaken_are_counted_with_their_events(
+    delivered: Connection,
+) -> None:
+    found = tables.latecomers(lambda statement: list(delivered.exec_driver_sql(statement)))
+    assert found == {"transactions": 1, "events": 2, "arrived": 2, "overtaken_by": 7}
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
@@ -78,6 +90,10 @@ def test_what_was_delivered_once_and_in_order_is_right(delivered: Connection) ->
         ("UPDATE sender.outbox_elsewhere SET delivered_at = NULL", "not delivered"),
         ("DELETE FROM sender.outbox_elsewhere", "not delivered"),
         ("DELETE FROM receiver.effects WHERE number = 3", "events have no effect"),
+        (
+            "DELETE FROM receiver.effects WHERE number = 2",
+            "1 events of transactions that committed last have no effect",
+        ),
         (
             "INSERT INTO receiver.effects (aggregate, number, waited_ms) VALUES ('a1', 3, 1)",
             "happened more than once",

@@ -44,17 +44,20 @@ def _now_ms() -> float:
     return SystemClock().now().timestamp() * 1000
 
 
-def serve(url: str, port: str) -> None:
-    """The child: react until stdin ends, or it is killed."""
+def serve(url: str, redis: str, port: str) -> None:
+    """The child: react until stdin ends, or it is killed; calls are answered, and ``redis`` is read if there is one."""
+    node = Node(url, redis=redis)
+    reception = node.consumer(Effects()).reception()
     registry = Registry()
     add: Any = add_EventsServiceServicer_to_server  # typed for grpcio's own server
-    add(EventsServicer(Node(url).consumer(Effects()).reception()), registry.registrar("portico"))
+    add(EventsServicer(reception), registry.registrar("portico"))
     server = Server(port=int(port))
     _bind(server)
     server.mount(registry, Policy(default_timeout_seconds=_CALL_SECONDS), caller="sender")
     server.start()
-    print(json.dumps(server.address), flush=True)
-    sys.stdin.read()
+    with node.reading(reception):
+        print(json.dumps(server.address), flush=True)
+        sys.stdin.read()
     server.stop(1)
 
 

@@ -8,9 +8,9 @@ import sys
 from portico.lab.outbox.node import Node
 
 
-def serve(url: str, *consumers: str) -> None:
-    """The child: relay until stdin ends, or it is killed."""
-    relay = Node(url).relay(consumers)
+def serve(url: str, redis: str, *consumers: str) -> None:
+    """The child: relay until stdin ends, or it is killed; by ``redis``, or by calls when that is empty."""
+    relay = Node(url, redis=redis).relay(consumers)
     relay.start()
     print(json.dumps("relays"), flush=True)
     sys.stdin.read()

@@ -19,10 +19,22 @@ _OWN = (
     "CREATE TABLE sender.aggregates (name text PRIMARY KEY, last integer NOT NULL DEFAULT 0)",
     "INSERT INTO sender.aggregates SELECT 'a' || n FROM generate_series(1, {aggregates}) AS n",
     # Nothing in it refuses a second effect, or one out of order: the laws look for them.
+    # Transactions that were slow to commit, and how many events with later numbers had arrived by then.
+    """
+CREATE TABLE sender.latecomers (
+    aggregate text NOT NULL, first integer NOT NULL, last integer NOT NULL, overtaken_by integer NOT NULL)
+""",
     """
 CREATE TABLE receiver.effects (
     sequence bigint GENERATED ALWAYS AS IDENTITY, aggregate text NOT NULL, number integer NOT NULL,
     waited_ms double precision NOT NULL)
+""",
+    """
+CREATE VIEW sender.overtaken AS
+SELECT last - first + 1 AS events, overtaken_by, (
+    SELECT count(DISTINCT number) FROM receiver.effects AS effect
+    WHERE effect.aggregate = latecomer.aggregate AND number BETWEEN first AND last) AS arrived
+FROM sender.latecomers AS latecomer WHERE overtaken_by > 0
 """,
 )
 
@@ -34,6 +46,9 @@ WHERE event.delivered_at IS NULL OR onward.delivered_at IS NULL
     "events have no effect": """
 SELECT coalesce(sum(last), 0) - (SELECT count(DISTINCT (aggregate, number)) FROM receiver.effects)
 FROM sender.aggregates
+""",
+    "events of transactions that committed last have no effect": """
+SELECT coalesce(sum(events - arrived), 0) FROM sender.overtaken
 """,
     "effects happened more than once": """
 SELECT count(*) - count(DISTINCT (aggregate, number)) FROM receiver.effects
@@ -47,6 +62,12 @@ WHERE number <> before + 1
 }
 
 _UNDELIVERED, _WITHOUT_EFFECT, *_ = _LAWS.values()
+
+_OVERTAKEN = """
+SELECT count(*), coalesce(sum(events), 0), coalesce(sum(arrived), 0),
+       coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY overtaken_by), 0)
+FROM sender.overtaken
+"""
 
 
 def create(op: Operations) -> None:
@@ -63,6 +84,15 @@ def violations(count: Callable[[str], Any]) -> list[str]:
     """A line for each law that is broken; ``count`` runs a statement and answers its only value."""
     counted = {law: int(count(statement)) for law, statement in _LAWS.items()}
     return [f"{number} {law}" for law, number in counted.items() if number]
+
+
+def latecomers(rows: Callable[[str], list[Any]]) -> dict[str, int]:
+    """Of the transactions that took their numbers first and committed last: how many, and what became of their events.
+
+    ``overtaken_by`` is how many events with later numbers had arrived before one committed, as a median.
+    """
+    names = ("transactions", "events", "arrived", "overtaken_by")
+    return dict(zip(names, map(int, rows(_OVERTAKEN)[0]), strict=True))
 
 
 def are_all_delivered(count: Callable[[str], Any]) -> bool:
