@@ -140,10 +140,9 @@ class Course(Generic[State]):
         self._moved(end)
 
     def _call_out_at_once(self, steps: Sequence[Step[State]]) -> None:
-        def do(step: Step[State], state: State) -> None:
-            self._call_out(step.name, step.action, state)
-
-        copies, failure = group.at_once(steps, self.state, do)
+        copies, failure = group.at_once(
+            steps, self.state, lambda step, state: self._call_out(step.name, step.action, state)
+        )
         try:
             group.merge(steps, self.state, copies)
         except RuntimeError as fault:
@@ -207,17 +206,31 @@ class Course(Generic[State]):
         self.go_back()
 
     def go_back(self) -> None:
-        """Undo step by step, the last one first. Raises ``StepFailed`` and ``LeaseLost``."""
+        """Undo step by step, the last one first, those of a group at once. Raises ``StepFailed`` and ``LeaseLost``."""
         while self.run.status is Status.RUNNING:
             if self._step > self.run.first_step and self._is_undone_elsewhere(self._step - 1):
                 if not self.standing.has_turned:
                     # From here on nobody must go forward any more.
                     self.standing.commit(lambda: self.run)
-                step = self.plan.steps[self._step - 1]
-                self._call_out(f"{step.name}/undo", step.undo)
-                self._moved(self._step - 1)
+                self._undo_elsewhere()
             else:
                 self.standing.commit(self._own_undos)
+
+    def _undo_elsewhere(self) -> None:
+        first = max(self.plan.start(self._step - 1), self.run.first_step)
+        left = [each for each in range(first, self._step) if self._is_undone_elsewhere(each)]
+        steps = [self.plan.steps[each] for each in reversed(left)]
+        if len(steps) == 1:
+            self._undo(steps[0])
+        else:
+            copies, failure = group.at_once(steps, self.state, self._undo)
+            if failure is not None:  # all of them are left
+                raise failure
+            group.lay_over(self.state, copies)
+        self._moved(first)
+
+    def _undo(self, step: Step[State], state: State | None = None) -> None:
+        self._call_out(f"{step.name}/undo", step.undo, state)
 
     def _own_undos(self) -> Run:
         place, first = self._step, self.run.first_step

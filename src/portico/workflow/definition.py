@@ -33,7 +33,8 @@ class Step(Generic[State]):
     Neighbouring steps that bear the name of one ``group`` do not depend on each other. Those that leave
     the process run at the same time; together they run in turn. None sees what another one notes, and no
     two change the same field of the state, which is a dataclass. When one of them fails, all are
-    undone, also the one that was refused.
+    undone, also the one that was refused, and at the same time again; where two undos change the same
+    field, that of the earlier step has the last word, as it would in turn.
     """
 
     name: str

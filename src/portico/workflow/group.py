@@ -51,22 +51,36 @@ def at_once(
 
 def merge(steps: Sequence[Step[State]], state: State, copies: Sequence[State]) -> None:
     """Note in ``state`` what each step noted in its copy. RuntimeError when two noted in one field."""
-    if not is_dataclass(state):
-        raise TypeError(f"the state of steps in a group is a dataclass, not {type(state).__name__}")
     changed: dict[str, tuple[str, Any]] = {}
     for step, copy in zip(steps, copies, strict=True):
-        for field in fields(state):
-            value = getattr(copy, field.name)
-            if value == getattr(state, field.name):
-                continue
-            if field.name in changed:
-                other, _ = changed[field.name]
+        for name, value in _noted(state, copy).items():
+            if name in changed:
                 raise RuntimeError(
-                    f"the steps {other} and {step.name} of one group both change {field.name}"
+                    f"the steps {changed[name][0]} and {step.name} of one group both change {name}"
                 )
-            changed[field.name] = step.name, value
+            changed[name] = step.name, value
     for name, (_, value) in changed.items():
         setattr(state, name, value)
+
+
+def lay_over(state: State, copies: Sequence[State]) -> None:
+    """Note in ``state`` what was noted in each copy; what two noted in one field is the later one's.
+
+    For undos, which have to come to an end whatever they note.
+    """
+    changed: dict[str, Any] = {}
+    for copy in copies:
+        changed |= _noted(state, copy)
+    for name, value in changed.items():
+        setattr(state, name, value)
+
+
+def _noted(state: State, copy: State) -> dict[str, Any]:
+    """The fields of ``copy`` that differ."""
+    if not is_dataclass(state):
+        raise TypeError(f"the state of steps in a group is a dataclass, not {type(state).__name__}")
+    both = ((field.name, getattr(copy, field.name)) for field in fields(state))
+    return {name: value for name, value in both if value != getattr(state, name)}
 
 
 class _Member(Generic[State]):

@@ -73,7 +73,11 @@ class Plan(Generic[State]):
 
     def is_first(self, place: int) -> bool:
         """Whether the step at ``place`` is the first of its group, or in none."""
-        return self._group_around(place).start == place
+        return self.start(place) == place
+
+    def start(self, place: int) -> int:
+        """The first of the steps that are taken with the one at ``place``: of its group, or it alone."""
+        return self._group_around(place).start
 
     def _group_around(self, place: int) -> range:
         group, end = self.steps[place].group, self._ends[place]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +17,13 @@ from portico.context import Call, Identity, Origin, entered
 from portico.errors import StatusError
 from portico.workflow import Runs, Step, Workflow
 from tests.portico.workflow.shop import (
+    SETTINGS,
     BankStub,
     Buying,
     DepotStub,
     Fault,
     Killed,
+    Neighbour,
     Shop,
     diary,
     down,
@@ -43,16 +46,30 @@ def order() -> str:
 def abreast(shop: Shop, **changed: Any) -> Shop:
     """The shop, which takes the goods and the money at the same time."""
     price, first, goods, money, announce = shop.workflow.steps
+    take, release = changed.get("goods", goods.action), changed.get("release", goods.undo)
     steps = [
         price,
-        first,
-        Step("goods", changed.get("goods", goods.action), goods.undo, at=DepotStub, group="both"),
-        Step("money", money.action, money.undo, at=BankStub, group="both"),
+        Step("order", first.action, changed.get("cancel", first.undo)),
+        Step("goods", take, release, at=DepotStub, group="both"),
+        Step("money", money.action, changed.get("void", money.undo), at=BankStub, group="both"),
         announce,
     ]
     shop.workflow = Workflow("shop.abreast", 1, steps, subject=lambda state: state.order)
     shop.workflows = shop.process()
     return shop
+
+
+def works(work: Callable[[], object]) -> None:
+    work()
+
+
+def status_of(neighbour: Neighbour, order: str) -> str:
+    """What has become of what the order wanted there."""
+    with neighbour._database.reading() as session:
+        statement = (
+            f"SELECT status FROM {neighbour._database.schema}.things WHERE thing = %(order)s"
+        )
+        return str(session.exec_driver_sql(statement, {"order": order}).scalar_one())
 
 
 def local(shop: Shop) -> Shop:
@@ -103,6 +120,93 @@ def test_when_one_is_refused_all_are_undone(shop: Shop, order: str, refusing: st
     assert failure.value.reason == "SOLD_OUT"
     assert violations(shop, order) == []
     assert diary(shop, order) == ["cancelled", "ordered"]
+
+
+def test_undos_of_a_group_run_at_the_same_time(shop: Shop, order: str) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def meet(work: Callable[[], object]) -> None:
+        both.wait()
+        work()
+
+    abreast(shop)
+    shop.depot.faults, shop.bank.faults = [works, meet], [works, refused, meet]
+
+    with pytest.raises(StatusError, match="there is none left"):
+        shop.buy(order)
+
+    assert not both.broken
+    assert violations(shop, order) == []
+    assert diary(shop, order) == ["cancelled", "ordered"]
+
+
+@pytest.mark.parametrize("failing", ["depot", "bank"])
+def test_an_undo_that_fails_keeps_no_other_of_its_group(
+    shop: Shop, order: str, failing: str
+) -> None:
+    away = [down] * SETTINGS.step_attempts
+    abreast(shop)
+    shop.depot.faults = [works, *(away if failing == "depot" else [])]
+    shop.bank.faults = [works, refused, *(away if failing == "bank" else [])]
+
+    with pytest.raises(StatusError, match="there is none left"):
+        shop.buy(order)
+
+    assert (shop.run_of(order).status, diary(shop, order)) == ("RUNNING", ["ordered"])
+    other = shop.bank if failing == "depot" else shop.depot
+    assert status_of(other, order) == "undone"
+    assert shop.recover().undone == 1
+    assert violations(shop, order) == []
+
+
+def test_what_undos_note_is_there_for_those_before_them(shop: Shop, order: str) -> None:
+    seen: list[Buying] = []
+
+    def release(state: Buying) -> None:
+        seen.append(deepcopy(state))
+        shop.depot.undo(state.order)
+        state.goods, state.receipt = ["released"], "by the depot"
+
+    def void(state: Buying) -> None:
+        seen.append(deepcopy(state))
+        shop.bank.undo(state.order)
+        state.price, state.receipt = 0, "by the bank"
+
+    def cancel(state: Buying) -> None:
+        shop._cancel(state)
+        seen.append(deepcopy(state))
+
+    abreast(shop, release=release, void=void, cancel=cancel)
+    shop.bank.faults = [works, refused]
+    with pytest.raises(StatusError):
+        shop.buy(order)
+
+    *undos, before = seen
+    assert undos == [Buying(order, ["tea"], price=7)] * 2
+    # In reverse order the depot, which comes first, would have been the last to note.
+    assert before == Buying(order, ["released"], price=0, receipt="by the depot")
+    assert violations(shop, order) == []
+
+
+@pytest.mark.parametrize("left", [3, 4], ids=["the first of them", "both"])
+def test_a_run_that_was_half_way_back_through_its_group_goes_on(
+    shop: Shop, order: str, left: int
+) -> None:
+    abreast(shop)
+    shop.depot.faults = [works, killed]
+    shop.bank.faults = [works, refused]
+    with pytest.raises(Killed):
+        shop.buy(order)
+    with (
+        shop.database.unit_of_work() as session
+    ):  # as one that undid them in turn would have left it
+        row = {"step": left, "order": order}
+        session.exec_driver_sql(
+            "UPDATE shop.workflow_runs SET step = %(step)s WHERE subject = %(order)s", row
+        )
+
+    assert shop.recover().undone == 1
+    assert violations(shop, order) == []
 
 
 def test_a_refusal_is_told_before_an_outage(shop: Shop, order: str) -> None:
