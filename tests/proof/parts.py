@@ -60,8 +60,11 @@ class Part:
 
 
 @contextmanager
-def running(topology: str, folder: Path, database: str) -> Iterator[dict[str, Part]]:
-    """Every process of the topology, started in order, by name; killed after the block."""
+def running(topology: str, folder: Path, database: str, **more: str) -> Iterator[dict[str, Part]]:
+    """Every process of the topology, started in order, by name; killed after the block.
+
+    ``more`` is for their environment.
+    """
     names = list(application.topology(Path(topology)).processes)
     hops = {name: f"127.0.0.1:{_free_port()}" for name in names}
     with ExitStack() as stack:
@@ -83,6 +86,7 @@ def running(topology: str, folder: Path, database: str) -> Iterator[dict[str, Pa
                 "PORTICO_LOG_FORMAT": "json",
                 "PORTICO_AUTH__ARGON2_PASSES": "1",
                 "PORTICO_AUTH__ARGON2_MEMORY_KIB": "32",
+                **more,
             }
             part = parts[name] = Part(name, folder, environment, http)
             stack.callback(part.kill)
