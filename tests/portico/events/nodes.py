@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from portico.events.reception import Reception
     from portico.events.streams import StreamReader
 
-SILENT_SECONDS = 0.6
+SILENT_SECONDS = 0.4
 """After so long a reader that says nothing is dead."""
 
 _RECONNECT = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50))
@@ -149,12 +149,15 @@ class Node:
         self.read()
 
     def read(self, *, threads: int = 2) -> None:
-        """Have a reader of the stream, if there is one and nobody reads it here."""
+        """Have a reader of the stream, if there is one and nobody reads it here; returns when it reads."""
         if self.streams is not None and self.reader is None:
             self.reader = self.streams.reader(
                 self.module, self.reception, threads=threads, silent_seconds=SILENT_SECONDS
             )
             self.reader.start()
+            until = time.monotonic() + 10
+            while not is_read(self.streams, self.module) and time.monotonic() < until:
+                time.sleep(0.002)
 
     def vanish(self) -> None:
         """As a process that is killed, but for the reaction that runs: it is waited for."""
@@ -209,6 +212,12 @@ def delivering(*relays: Relay) -> Iterator[None]:
 
 
 SECRET = b"known to all processes of this test"
+
+
+def is_read(streams: Streams, module: str) -> bool:
+    """Whether somebody reads what comes for the process of ``module``."""
+    box = streams._box(module)
+    return bool(streams._redis.exists(box.stream, box.present) == 2)
 
 
 @contextmanager

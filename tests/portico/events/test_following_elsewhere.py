@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from portico.data import Engine
     from portico.events import Events
+    from portico.events.streams import Streams
 
 NO_TIME = 0.0
 LONG = 30.0
@@ -64,12 +65,12 @@ class Post(Relayed):
 class Three:
     """A shop that publishes; a bank and a post that keep each other busy."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, streams: Streams | None = None) -> None:
         clock = SystemClock()
         self.for_bank, self.for_post = Bank(), Post()
         self.shop = Node("shop", engine, clock=clock)
-        self.bank = Node("bank", engine, self.for_bank, clock=clock)
-        self.post = Node("post", engine, self.for_post, clock=clock)
+        self.bank = Node("bank", engine, self.for_bank, clock=clock, streams=streams)
+        self.post = Node("post", engine, self.for_post, clock=clock, streams=streams)
         self.for_bank.events, self.for_post.events = self.bank.events, self.post.events
         self.shop.join(self.bank, self.post, poll_seconds=LONG)
         self.bank.join(self.post, poll_seconds=LONG)
@@ -84,7 +85,18 @@ def three(engine: Engine) -> Iterator[Three]:
         yield three
 
 
-def test_the_wait_ends_after_the_last_reaction_in_any_process(three: Three) -> None:
+@pytest.fixture
+def three_by_redis(engine: Engine, streams: Streams) -> Iterator[Three]:
+    three = Three(engine, streams)
+    with serving(*three.nodes), delivering(*(node.relay for node in three.nodes)):
+        yield three
+
+
+@pytest.mark.parametrize("way", ["three", "three_by_redis"])
+def test_the_wait_ends_after_the_last_reaction_in_any_process(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    three: Three = request.getfixturevalue(way)
     three.for_bank.delay_seconds = three.for_post.delay_seconds = 0.02
     for _ in range(3):
         seen = len(three.for_bank.seen), len(three.for_post.seen)

@@ -97,7 +97,7 @@ class TestTwoReaders:
         carried = pool.submit(carry, streams)
         assert eventually(lambda: slow.seconds)
         second.start()
-        time.sleep(3 * SILENT_SECONDS)
+        time.sleep(2 * SILENT_SECONDS)
         slow.may.set()
         assert carried.result(LONG) == ANSWER
         for reader in (first, second):

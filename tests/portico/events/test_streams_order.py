@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from portico.data.redis_server import RedisServer
 from portico.events import inbox
 from tests.portico.events import killable
 from tests.portico.events.mailing import LONG, eventually
-from tests.portico.events.nodes import Ledger, Node, delivering, serving, streaming
+from tests.portico.events.nodes import Ledger, Node, delivering, is_read, serving, streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,7 +145,6 @@ def _effects_of_copies(engine: Engine, streams: Streams, pool: ThreadPoolExecuto
     readers = [Node("bank", engine, ledger, clock=clock, streams=streams).join() for _ in range(2)]
     expected = []
     with serving(*readers):
-        assert eventually(lambda: _is_read(streams))
         for lap in range(8):
             values = [f"{lap}{aggregate}:{number}" for number in range(3) for aggregate in "abc"]
             expected += values
@@ -172,7 +172,6 @@ def test_what_still_runs_for_a_lane_that_gave_up_is_not_overtaken_at_another_rea
     shop = Node("shop", engine, clock=clock).join(first)
     with serving(shop):
         first.read(threads=1)
-        assert eventually(lambda: _is_read(streams))
         shop.publish("a:1", "a:2", "a:3")
         with delivering(shop.relay):
             assert held.entered.wait(LONG)
@@ -198,7 +197,6 @@ def test_a_reader_that_stops_does_not_begin_what_is_left_of_a_request(
 ) -> None:
     bank = Node("bank", engine, held, clock=clock, streams=streams).join()
     bank.read(threads=1)
-    assert eventually(lambda: _is_read(streams))
     request = pb.DeliverRequest(events=[_event("a:1"), _event("b:1"), _event("b:2")])
     carried = pool.submit(streams.carrier("bank").carry, request, seconds=LONG)
     assert held.entered.wait(LONG)
@@ -219,10 +217,11 @@ def test_what_a_reader_was_killed_over_is_anothers(
         bank = Node("bank", engine, Ledger("bank"), clock=clock, streams=streams).join()
         killed = subprocess.Popen(
             [sys.executable, "-m", killable.__name__, *_told(url, redis_url, streams)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdout=subprocess.PIPE,
         )
         try:
-            assert eventually(lambda: _is_read(streams))
+            assert eventually(lambda: is_read(streams, "bank"))
             request = pb.DeliverRequest(events=[_event("a:1"), _event("a:2")])
             carried = pool.submit(streams.carrier("bank").carry, request, seconds=LONG)
             assert killed.stdout is not None
@@ -257,11 +256,6 @@ def _event(value: str) -> pb.Event:
 
 def _states(response: pb.DeliverResponse) -> list[str]:
     return [_State.Name(outcome.state) for outcome in response.outcomes]
-
-
-def _is_read(streams: Streams) -> bool:
-    """Whether somebody waits for what comes for the bank."""
-    return bool(streams._redis.exists(streams._box("bank").stream))
 
 
 def _in_hand(streams: Streams) -> int:
