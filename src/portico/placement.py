@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from portico.demand import Demand
 from portico.module import providers, service_of, start_order
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from portico.module import Module
     from portico.settings import Settings
     from portico.topology import Process, Topology
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 KERNEL = "portico"
 """The name under which the kernel's own services are registered beside the modules'."""
@@ -138,11 +141,20 @@ class Placement:
 
 
 def require_redis(topology: Topology, settings: Settings) -> None:
-    """Raise SettingsError when events go between the processes by a Redis that the settings do not name."""
-    if topology.is_split and topology.events == "redis" and settings.redis_url is None:
+    """Raise SettingsError when events go between the processes by a Redis that the settings do not name.
+
+    Told before anything starts. Whether that Redis can be reached is another matter: it may come later.
+    """
+    if not topology.is_split or topology.events != "redis":
+        return
+    if settings.redis_url is None:
         raise SettingsError(
             f'redis_url is required: topology {topology.name} has events = "redis"; set REDIS_URL, the same'
             " in all its processes, or leave the line out, and events go by calls"
+        )
+    if urlsplit(settings.redis_url.get_secret_value()).scheme not in _REDIS_SCHEMES:
+        raise SettingsError(
+            "redis_url is no address of a Redis: it begins with redis://, rediss:// for TLS, or unix://"
         )
 
 

@@ -40,7 +40,9 @@ class Command:
         self._out, self._err = folder / "said.txt", folder / "logged.txt"
         environment = {
             **{
-                name: value for name, value in os.environ.items() if not name.startswith("PORTICO_")
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("PORTICO_") and name != "REDIS_URL"
             },
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PORTICO_GRPC_PORT": "0",
@@ -236,6 +238,9 @@ def test_a_topology_that_cannot_be_and_a_port_that_is_taken_are_told_and_everyth
     file.write_text('[processes.app]\nmodules = ["nobody"]\n')
     command.process.send_signal(signal.SIGHUP)
     command.wait_for("there is no module nobody")
+    file.write_text(f'events = "redis"\n{_TWO}')
+    command.process.send_signal(signal.SIGHUP)
+    command.wait_for("redis_url is required")
     assert command.children() == before
     with grpc.insecure_channel(command.grpc, _ALONE) as channel:
         _hello(channel)
