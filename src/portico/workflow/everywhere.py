@@ -7,7 +7,7 @@ from functools import partial
 from heapq import merge
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import grpc
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from portico.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 _Code = grpc.StatusCode
+_SHARE_FOR_ANSWER = 0.1
+_LONGEST_FOR_ANSWER_SECONDS = 0.5
 _NOT_FOUND = "RUN_NOT_FOUND"
 _NO_ANSWER = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.RESOURCE_EXHAUSTED})
 
@@ -54,7 +56,7 @@ class EverywhereServicer(WorkflowServiceServicer):
         A page token is the id of a run wherever it was given out: the same one goes to all.
         """
         chosen = [each for each in self._branches if request.module in ("", *each.modules)]
-        asked = _ask(chosen, "ListRuns", request, _token(context))
+        asked = _ask(chosen, "ListRuns", request, context)
         pages = [page for page in map(_answer, asked) if page is not None]
         if request.module and not pages:
             raise errors.not_found(
@@ -80,7 +82,7 @@ class EverywhereServicer(WorkflowServiceServicer):
         """At the branch that has it."""
         home = self._home(request.run_id, context)
         with _named(home):
-            return home.service.RetryRun(request, metadata=_token(context))
+            return home.service.RetryRun(request, **_terms(context))
 
     def CancelRun(  # noqa: N802
         self, request: pb.CancelRunRequest, context: grpc.ServicerContext
@@ -88,7 +90,7 @@ class EverywhereServicer(WorkflowServiceServicer):
         """At the branch that has it."""
         home = self._home(request.run_id, context)
         with _named(home):
-            return home.service.CancelRun(request, metadata=_token(context))
+            return home.service.CancelRun(request, **_terms(context))
 
     def ForkRun(  # noqa: N802
         self, request: pb.ForkRunRequest, context: grpc.ServicerContext
@@ -96,14 +98,14 @@ class EverywhereServicer(WorkflowServiceServicer):
         """At the branch that has it."""
         home = self._home(request.run_id, context)
         with _named(home):
-            return home.service.ForkRun(request, metadata=_token(context))
+            return home.service.ForkRun(request, **_terms(context))
 
     def _find(
         self, request: pb.GetRunRequest, context: grpc.ServicerContext
     ) -> tuple[Branch, pb.GetRunResponse]:
         """The run, and whose it is. A branch that does not answer matters only when no other has it."""
         failure: StatusError | None = None
-        for each in _ask(self._branches, "GetRun", request, _token(context)):
+        for each in _ask(self._branches, "GetRun", request, context):
             try:
                 found = _answer(each)
             except StatusError as error:
@@ -123,14 +125,14 @@ class _Asked(NamedTuple):
 
 
 def _ask(
-    branches: Sequence[Branch], method: str, request: Any, metadata: Metadata
+    branches: Sequence[Branch], method: str, request: Any, context: grpc.ServicerContext
 ) -> Iterator[_Asked]:
     """Ask all at once; each as soon as it has ended. Whom nobody waits for any more need not go on."""
     ended: SimpleQueue[_Asked] = SimpleQueue()
     rpcs = []
     try:
         for branch in branches:
-            rpc = getattr(branch.service, method).future(request, metadata=metadata)
+            rpc = getattr(branch.service, method).future(request, **_terms(context))
             rpcs.append(rpc)
             rpc.add_done_callback(partial(_put, ended, branch))
         for _ in rpcs:
@@ -175,8 +177,20 @@ def _named(branch: Branch) -> Iterator[None]:
     )
 
 
-def _token(context: grpc.ServicerContext) -> Metadata:
-    return tuple(pair for pair in context.invocation_metadata() if pair[0] == AUTHORIZATION_KEY)
+class _Terms(TypedDict):
+    metadata: Metadata
+    timeout: float | None
+
+
+def _terms(context: grpc.ServicerContext) -> _Terms:
+    """The caller's token, and so much of its time that it still hears who gave no answer."""
+    left = context.time_remaining()
+    return {
+        "metadata": tuple(
+            pair for pair in context.invocation_metadata() if pair[0] == AUTHORIZATION_KEY
+        ),
+        "timeout": left and left - min(left * _SHARE_FOR_ANSWER, _LONGEST_FOR_ANSWER_SECONDS),
+    }
 
 
 def _id(run: pb.Run) -> str:

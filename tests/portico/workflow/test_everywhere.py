@@ -234,6 +234,26 @@ def test_a_run_is_shown_while_another_process_does_not_answer() -> None:
     assert found.run.module == "bank"
 
 
+def test_whoever_asks_still_hears_who_gave_no_answer() -> None:
+    left: list[float | None] = []
+
+    class Watching(Office):
+        def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
+            left.append(context.time_remaining())
+            return super().GetRun(request, context)
+
+        def RetryRun(self, request: pb.RetryRunRequest, context: Any) -> pb.RetryRunResponse:
+            left.append(context.time_remaining())
+            return super().RetryRun(request, context)
+
+    run_id = str(uuid4())
+    service = front(Watching("shop", [run_id]))
+    service.RetryRun(pb.RetryRunRequest(run_id=run_id), metadata=ADMIN, timeout=60)
+
+    assert len(left) == 2
+    assert all(each is not None and each <= 59.5 for each in left)
+
+
 def assert_set(event: threading.Event) -> None:
     assert event.wait(timeout=30)
 
