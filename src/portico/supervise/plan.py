@@ -37,8 +37,8 @@ def specs_of(
     """A spec for each worker of each replica of each process, callees before callers.
 
     ``command`` runs one of them when ``--process NAME`` is added. Of two topologies a process is
-    another one when its own entry, the place of any module or its address, or the edges differ; or
-    with another ``generation``.
+    another one when its own entry, the place of any module or its address, the edges, or what takes
+    events from process to process differ; or with another ``generation``.
     """
     addresses = addresses_of(topology, premises)
     version = {
@@ -49,6 +49,7 @@ def specs_of(
         ),
         "homes": {process.name: process.modules for process in topology.processes.values()},
         "addresses": addresses,
+        "events": topology.events,
     }
     shared = environment_of(settings, premises)
     if certificates is not None:

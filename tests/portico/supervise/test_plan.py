@@ -111,6 +111,7 @@ def test_what_has_not_changed_is_the_same_version(premises: Premises) -> None:
         _topology(_CORE, _FRONT, disabled=frozenset({"x"})),
         _topology(Process(name="core", modules=("greeter", "more")), _FRONT),
         _topology(_CORE, Process(name="third", modules=("more",)), _FRONT),
+        _topology(_CORE, _FRONT, events="redis"),
     ],
 )
 def test_what_has_changed_is_another_version(other: Topology, premises: Premises) -> None:
