@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from contextlib import AbstractContextManager
@@ -17,10 +16,10 @@ from redis import Redis
 from portico.data.redis_server import RedisServer
 from portico.testing.servers import Databases
 from tests.journeys import invariants
-from tests.journeys.shopper import Shopper, notification, signature, webhook
 from tests.proof.load import Load, Sent, failed, quantile_ms
 from tests.proof.parts import running
 from tests.proof.placements import topology_file
+from tests.proof.trade import Trade
 
 _PER_SECOND = 7.5
 """Orders, and webhooks that pay for them."""
@@ -36,29 +35,6 @@ _WAITING = " UNION ALL ".join(
     " WHERE onward.delivered_at IS NULL"
     for schema in ("inventory", "orders", "payments")
 )
-
-# What must have come, once, of each event that goes from process to process; the rows are those of which it has not.
-_EFFECTS = {
-    "orders has heard of every payment": """
-        SELECT id FROM payments.outbox WHERE type = 'commerce.payments.v1.PaymentSucceeded'
-        AND id NOT IN (SELECT event_id FROM orders.inbox)
-    """,
-    "what was paid is PAID, and was announced once": """
-        SELECT o.order_id, o.status FROM payments.payments JOIN orders.orders AS o USING (payment_id)
-        WHERE payment_id IN (SELECT aggregateid FROM payments.outbox
-                             WHERE type = 'commerce.payments.v1.PaymentSucceeded')
-        AND NOT (o.status = 'PAID' AND 1 = (
-            SELECT count(*) FROM orders.outbox
-            WHERE aggregateid = o.order_id AND type = 'commerce.orders.v1.OrderPaid'))
-    """,
-    "the pieces of a paid order left the stock once": """
-        SELECT aggregateid FROM orders.outbox WHERE type = 'commerce.orders.v1.OrderPaid'
-        AND 1 <> (SELECT count(*) FROM inventory.movements
-                  WHERE reservation_id = aggregateid AND kind = 'COMMITTED')
-    """,
-}
-
-_PAID = "SELECT order_id FROM orders.orders WHERE status = 'PAID'"
 
 
 class Backlog(AbstractContextManager["Backlog"]):
@@ -102,35 +78,6 @@ class Backlog(AbstractContextManager["Backlog"]):
                 self.longest = max(self.longest, len(_rows(outside, _WAITING)))
 
 
-class Trade:
-    """Customers who order, and a provider who says a moment later that they have paid."""
-
-    def __init__(self, rest: str) -> None:
-        self.paid: list[str] = []
-        """Orders whose webhook was accepted."""
-        self._rest = rest
-        self._unpaid: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._shopper = Shopper.log_in(rest, "demo@example.com", "demo-password")
-
-    def place(self) -> str:
-        """What went wrong with one more order."""
-        answer = self._shopper.place(quantity=1)
-        if answer.status != 201:
-            return f"{answer.status} {answer.reason}"
-        self._unpaid.put(answer.json)
-        return ""
-
-    def pay(self) -> str:
-        """What went wrong with the webhook for an order."""
-        order = self._unpaid.get(timeout=_SETTLING_SECONDS)
-        body = notification(order)
-        answer = webhook(self._rest, body, signature(body))
-        if answer.status != 200:
-            return f"{answer.status} {answer.reason}"
-        self.paid.append(order["orderId"])
-        return ""
-
-
 def test_events_outlive_a_redis_that_is_killed_and_flushed_under_load(
     databases: Databases, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,8 +108,7 @@ def test_events_outlive_a_redis_that_is_killed_and_flushed_under_load(
                 drained = backlog.drain()
             with psycopg.connect(address, autocommit=True) as outside:
                 invariants.await_rest(outside, patience_seconds=_SETTLING_SECONDS)
-                wrong = [law for law, query in _EFFECTS.items() if _rows(outside, query)]
-                are_paid = {row[0] for row in _rows(outside, _PAID)}
+                lost = trade.lost(outside)
     finally:
         redis.stop()
 
@@ -184,8 +130,7 @@ def test_events_outlive_a_redis_that_is_killed_and_flushed_under_load(
     assert failed(placing.sent()) == []
     assert failed(paying.sent()) == []
     assert most > _PER_SECOND * _OUTAGE_SECONDS / 2  # events did wait for Redis
-    assert set(trade.paid) - are_paid == set()
-    assert wrong == []
+    assert lost == []
 
 
 def _flush(url: str) -> None:
