@@ -80,8 +80,8 @@ def _by_redis(scenario: type[Scenario], points: _Points, home: str) -> Iterator[
         kind, _, place = point.split(" ")
         if kind != "rpc":  # as at the COMMIT or the step beside it
             yield _meanwhile(FLUSHED, process, point)
-        if kind in ("carry", "take") or (kind == "reaction" and process in takers):
             yield _meanwhile(RESTARTED, process, point)
+        if kind in ("carry", "take") or (kind == "reaction" and process in takers):
             yield _case(_killed(scenario, point), process, Fault(point=point, action="kill"))
             yield from _repeated(scenario, process, point, home)
         if kind == "take" and place == "before":
