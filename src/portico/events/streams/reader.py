@@ -48,8 +48,8 @@ class StreamReader:
     All workers and replicas of a process share its stream. What one of them had in hand when it died
     is another's after ``silent_seconds``; one that lives says so in time, however long it takes.
 
-    No request is begun after its sender has given up. So a copy that lay somewhere does nothing when
-    the events in it have long been delivered, or given up and passed over.
+    No request is begun once the time that its sender waits is over. So a copy that lay somewhere does
+    nothing when the events in it have long been delivered, or given up and passed over.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class StreamReader:
             return
         seconds = letter.seconds - self._age_seconds(entry)
         if seconds <= 0:
-            return  # its sender has given up, and sends again
+            return  # its sender waits no longer, and sends again
         key = self._box.answer(letter.name)
         sealed = letters.write_answer(self._box, letter.name, self._react(letter, seconds))
         with self._redis.pipeline() as together:  # or an answer might stay for ever
