@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from portico.v1 import events_service_pb2 as pb
 
 from portico.events.receiver import UnreachableError
-from tests.portico.events.nodes import SILENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +32,14 @@ class Told:
         return self.answer()
 
 
-def new_reader(streams: Streams, told: Told, *, threads: int = 1) -> StreamReader:
+def new_reader(
+    streams: Streams, told: Told, *, threads: int = 1, silent_seconds: float = 3.0
+) -> StreamReader:
     """Not started."""
     reception: Any = told
-    return streams.reader("bank", reception, threads=threads, silent_seconds=SILENT_SECONDS)
+    reader = streams.reader("bank", reception, threads=threads, silent_seconds=silent_seconds)
+    reader._wait_ms = 20  # so that a stop is quick
+    return reader
 
 
 def eventually(condition: Callable[[], object]) -> bool:

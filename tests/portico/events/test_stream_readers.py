@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from portico.events.streams import StreamReader, Streams
+    from portico.events.streams import Streams
     from portico.events.streams.letters import Box
 
 
@@ -73,10 +73,18 @@ class TestTwoReaders:
         for reader in readers:
             reader.stop()
 
-    def test_leave_each_other_what_takes_long(
-        self, streams: Streams, slow: Slow, told: Told, pool: ThreadPoolExecutor
+    def test_leave_each_other_what_takes_long_and_is_told_to_be_in_hand(
+        self, streams: Streams, redis: Any, box: Box, slow: Slow, pool: ThreadPoolExecutor
     ) -> None:
-        assert self._taken_by_the_other(streams, slow, told, pool) == 0
+        reader = new_reader(streams, slow, silent_seconds=SILENT_SECONDS)
+        reader.start()
+        carried = pool.submit(carry, streams)
+        assert eventually(lambda: slow.seconds)
+        time.sleep(2 * SILENT_SECONDS)
+        assert eventually(lambda: _silent_ms(redis, box) < SILENT_SECONDS * 1000)
+        slow.may.set()
+        assert carried.result(LONG) == ANSWER
+        reader.stop()
 
     def test_would_take_it_from_each_other_without_a_word(
         self,
@@ -87,22 +95,17 @@ class TestTwoReaders:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(Presence, "_claim", lambda *_: None)
-        assert self._taken_by_the_other(streams, slow, told, pool) == 1
-
-    def _taken_by_the_other(
-        self, streams: Streams, slow: Slow, told: Told, pool: ThreadPoolExecutor
-    ) -> int:
         first, second = new_reader(streams, slow), new_reader(streams, told)
+        second._silent_ms = round(SILENT_SECONDS * 1000)
         first.start()
         carried = pool.submit(carry, streams)
         assert eventually(lambda: slow.seconds)
         second.start()
-        time.sleep(2 * SILENT_SECONDS)
-        slow.may.set()
         assert carried.result(LONG) == ANSWER
+        assert len(told.seconds) == 1
+        slow.may.set()
         for reader in (first, second):
             reader.stop()
-        return len(told.seconds)
 
     def test_take_over_what_a_dead_one_had_in_hand(
         self, streams: Streams, redis: Any, box: Box, told: Told, pool: ThreadPoolExecutor
@@ -114,7 +117,7 @@ class TestTwoReaders:
         assert redis.xreadgroup(
             "portico", "portico", {box.stream: ">"}
         )  # and is never heard of again
-        reader = new_reader(streams, told)
+        reader = new_reader(streams, told, silent_seconds=SILENT_SECONDS)
         reader.start()
         assert carried.result(LONG) == ANSWER
         assert len(told.seconds) == 1
@@ -127,11 +130,17 @@ class TestTwoReaders:
         gone = redis.xadd(box.stream, {"any": "thing"})
         assert redis.xreadgroup("portico", "portico", {box.stream: ">"})
         redis.xdel(box.stream, gone)
-        reader = new_reader(streams, told)
+        reader = new_reader(streams, told, silent_seconds=SILENT_SECONDS)
         reader.start()
         assert eventually(lambda: redis.xpending(box.stream, "portico")["pending"] == 0)
         assert told.seconds == []
         reader.stop()
+
+
+def _silent_ms(redis: Any, box: Box) -> int:
+    """Since when nobody has been heard of who has the one request in hand."""
+    (found,) = redis.xpending_range(box.stream, "portico", min="-", max="+", count=2)
+    return int(found["time_since_delivered"])
 
 
 def test_a_reader_that_stops_finishes_what_it_has_begun(
@@ -149,14 +158,16 @@ def test_a_reader_that_stops_finishes_what_it_has_begun(
 
 
 def test_everything_in_redis_ends_by_itself(
-    streams: Streams, redis: Any, box: Box, reader: StreamReader
+    streams: Streams, redis: Any, box: Box, told: Told
 ) -> None:
+    reader = new_reader(streams, told, silent_seconds=SILENT_SECONDS)
+    reader.start()
     assert carry(streams) == ANSWER
     redis.xadd(box.stream, letters.write(box, "1", REQUEST, seconds=LONG))  # nobody waits for it
     assert eventually(lambda: redis.exists(box.answer("1")))
-    keys = redis.keys(f"{box.stream}*")
-    assert {box.stream.encode(), box.present.encode(), box.answer("1").encode()} == {*keys}
-    assert all(redis.ttl(key) > 0 or redis.pttl(key) > 0 for key in keys)
+    kept = [box.stream, box.answer("1")]
+    assert {*redis.keys(f"{box.stream}*")} - {box.present.encode()} == {*map(str.encode, kept)}
+    assert all(redis.ttl(key) > 0 for key in kept)
     reader.stop()
     assert eventually(lambda: not redis.exists(box.present))
 
@@ -169,6 +180,17 @@ def test_a_stream_ends_by_itself_from_the_moment_that_it_is_made(
     reader.start()
     assert eventually(lambda: redis.exists(box.stream))
     assert redis.ttl(box.stream) > 0
+    reader.stop()
+
+
+def test_a_stream_stays_while_anybody_reads_it(
+    streams: Streams, redis: Any, box: Box, told: Told
+) -> None:
+    reader = new_reader(streams, told, silent_seconds=SILENT_SECONDS)
+    reader.start()
+    assert eventually(lambda: redis.exists(box.stream))
+    redis.expire(box.stream, 60)
+    assert eventually(lambda: redis.ttl(box.stream) > 60)
     reader.stop()
 
 
@@ -187,13 +209,16 @@ def _connected(redis: Any) -> int:
 
 
 class TestARedis:
-    @pytest.mark.usefixtures("reader")
-    def test_that_is_flushed_again_and_again_stops_nobody(
-        self, streams: Streams, redis: Any
+    def test_that_is_flushed_again_and_again_stops_nobody_of_many(
+        self, streams: Streams, redis: Any, told: Told, caplog: pytest.LogCaptureFixture
     ) -> None:
-        for _ in range(5):
-            assert carry(streams) == ANSWER
+        reader = new_reader(streams, told, threads=6)
+        reader.start()
+        for _ in range(10):
+            assert _carried_at_last(streams)
             redis.flushall()
+        reader.stop()
+        assert caplog.text == ""
 
     def test_that_is_flushed_is_read_again_after_what_runs(
         self,
@@ -203,7 +228,7 @@ class TestARedis:
         pool: ThreadPoolExecutor,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        reader = new_reader(streams, slow)
+        reader = new_reader(streams, slow, silent_seconds=SILENT_SECONDS)
         reader.start()
         lost = pool.submit(carry, streams)
         assert eventually(lambda: slow.seconds)

@@ -20,7 +20,7 @@ from redis import Redis
 from portico.clock import SystemClock
 from portico.data.redis_server import RedisServer
 from portico.events import inbox
-from tests.portico.events import killable
+from tests.portico.events import killable, nodes
 from tests.portico.events.mailing import LONG, eventually
 from tests.portico.events.nodes import Ledger, Node, delivering, is_read, serving, streaming
 
@@ -229,7 +229,7 @@ def test_what_a_reader_was_killed_over_is_anothers(
         finally:
             killed.kill()
             killed.communicate()
-        bank.read()
+        bank.read(silent_seconds=nodes.SILENT_SECONDS)
         assert _states(carried.result(LONG)) == ["DONE", "DONE"]
         bank.close()
     assert bank.effects() == ["a:1", "a:2"]
