@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import isfunction
+from inspect import isclass, isfunction
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import punq
@@ -64,12 +64,14 @@ def assemble_askers(
 def may_ask_for(module: Module, kind: type) -> bool:
     """Whether a class that ``module`` is put together from asks for ``kind`` in its constructor.
 
-    Nothing is built. It may, where that cannot be told: when wiring takes what only its own process has.
+    Nothing is built. It may, where that cannot be told: when wiring takes what only its own process has, or
+    makes something by a function that may hold the container.
     """
     container = _Container()
     try:
         _fill(container, module, LocalChannel(), {})
-        return any(_asks(maker, kind) for maker in container.makers.values())
+        makers = container.makers.values()
+        return any(not _tells_all(maker) or _asks(maker, kind) for maker in makers)
     except Exception:  # noqa: BLE001  # the module's own code, at a place that it was not written for
         return True
 
@@ -90,6 +92,11 @@ class _Container(punq.Container):
 def _asks(maker: Any, kind: type) -> bool:
     made_by = maker if isfunction(maker) else maker.__init__
     return kind in get_type_hints(made_by).values()
+
+
+def _tells_all(maker: Any) -> bool:
+    """Whether it can ask for nothing but what its hints say: a closure may ask the container itself."""
+    return isclass(maker) or (isfunction(maker) and maker.__closure__ is None)
 
 
 def _extras(module: Module) -> list[type]:

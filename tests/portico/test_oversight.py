@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ class Port:
 
 def made(workflows: Workflows) -> Port:
     return Port()
+
+
+def bare() -> Port:
+    return Port()
+
+
+def later(container: punq.Container) -> Running:
+    return container.resolve(Running)
 
 
 class Servicer(pb_grpc.GreeterServiceServicer):
@@ -72,10 +81,24 @@ def test_the_modules_that_define_workflows_are_known_without_being_built(name: s
         (lambda container: container.register(Running), True),
         (lambda container: container.register(Port, Running), True),
         (lambda container: container.register(Port, factory=made), True),
+        (lambda container: container.register(Port, factory=bare), False),
+        (lambda container: container.register(Port, factory=lambda: later(container)), True),
+        (lambda container: container.register(Port, factory=partial(later, container)), True),
         (lambda container: container.register(Port, instance=Port()), False),
         (lambda container: container.resolve(Database), True),
     ],
-    ids=["nothing", "others", "a class", "behind a port", "by a function", "there", "untold"],
+    ids=[
+        "nothing",
+        "others",
+        "a class",
+        "behind a port",
+        "by a function",
+        "by a function that takes nothing",
+        "by a closure",
+        "by a partial function",
+        "there",
+        "untold",
+    ],
 )
 def test_a_module_may_run_workflows_if_anything_in_it_asks_for_them(
     wire: Callable[[punq.Container], Any], *, asks: bool
