@@ -71,12 +71,13 @@ class Faults:
             self._ordered = list(faults)
             self._reached.clear()
             self._recording = record
-            self._go_on = threading.Event()
             self._kept.clear()
 
     def go_on(self) -> None:
-        """Let what is paused go on."""
-        self._go_on.set()
+        """Let what is paused go on, also what was paused by an order before the last one."""
+        with self._lock:
+            paused, self._go_on = self._go_on, threading.Event()
+        paused.set()
 
     def repeat(self) -> list[str]:
         """Do again what was kept for it; how each ended: ``OK``, or the reason or code of its refusal."""

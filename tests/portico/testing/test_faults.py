@@ -95,7 +95,10 @@ def test_work_is_done_again_when_that_is_asked_for(faults: Faults) -> None:
     assert faults.repeat() == []
 
 
-def test_what_is_paused_goes_on_when_told_to(faults: Faults, told: Told) -> None:
+@pytest.mark.parametrize("has_new_order", [False, True])
+def test_what_is_paused_goes_on_when_told_to(
+    faults: Faults, told: Told, has_new_order: bool
+) -> None:
     faults.order([fault("pause", meanwhile="the lights go out")])
     done: list[str] = []
     thread = threading.Thread(target=lambda: done.extend(bought(faults)))
@@ -105,8 +108,10 @@ def test_what_is_paused_goes_on_when_told_to(faults: Faults, told: Told) -> None
     assert done == []
     assert told.of("meanwhile") == ["the lights go out"]
 
+    if has_new_order:
+        faults.order([])
     faults.go_on()
-    thread.join()
+    thread.join(5)
 
     assert done == ["bought"]
 
