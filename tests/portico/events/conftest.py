@@ -11,7 +11,7 @@ from portico.clock import ManualClock
 from portico.data import Database, Engine
 from portico.events import Doorbell, Events, schema
 from portico.ids import Ids
-from tests.portico.events.mailing import Told, new_reader
+from tests.portico.events.mailing import Slow, Told, new_reader
 from tests.portico.events.nodes import streaming
 
 if TYPE_CHECKING:
@@ -115,6 +115,13 @@ def box(streams: Streams) -> Box:
 @pytest.fixture
 def told() -> Told:
     return Told()
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    slow = Slow()
+    yield slow
+    slow.may.set()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,19 @@ class Told:
     def take(self, _: pb.DeliverRequest, *, seconds: float, **__: object) -> pb.DeliverResponse:
         self.seconds.append(seconds)
         return self.answer()
+
+
+class Slow(Told):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+        self.answer = self._answer
+
+    def _answer(self) -> pb.DeliverResponse:
+        assert self.may.wait(LONG)
+        return ANSWER
 
 
 def new_reader(

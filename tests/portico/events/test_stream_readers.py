@@ -1,8 +1,7 @@
-"""Those who read a stream: they share it, die, leave, and outlive the Redis that it is in."""
+"""Those who read a stream: they share it, die, and leave."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from portico.v1 import events_service_pb2 as pb
 
-from portico.data.redis_server import RedisServer
-from portico.events.receiver import UnreachableError
 from portico.events.streams import letters
 from portico.events.streams.presence import Presence
 from tests.portico.events.mailing import (
     ANSWER,
     LONG,
     REQUEST,
-    Told,
     asked,
+    attended,
     carry,
     eventually,
     new_reader,
@@ -27,32 +24,11 @@ from tests.portico.events.mailing import (
 from tests.portico.events.nodes import SILENT_SECONDS, streaming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import ThreadPoolExecutor
-    from pathlib import Path
 
     from portico.events.streams import Streams
     from portico.events.streams.letters import Box
-
-
-class Slow(Told):
-    """Answers when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may = threading.Event()
-        self.answer = self._answer
-
-    def _answer(self) -> pb.DeliverResponse:
-        assert self.may.wait(LONG)
-        return ANSWER
-
-
-@pytest.fixture
-def slow() -> Iterator[Slow]:
-    slow = Slow()
-    yield slow
-    slow.may.set()
+    from tests.portico.events.mailing import Slow, Told
 
 
 class TestTwoReaders:
@@ -110,8 +86,7 @@ class TestTwoReaders:
     def test_take_over_what_a_dead_one_had_in_hand(
         self, streams: Streams, redis: Any, box: Box, told: Told, pool: ThreadPoolExecutor
     ) -> None:
-        redis.xgroup_create(box.stream, "portico", mkstream=True)
-        redis.set(box.present, "")
+        attended(redis, box)
         carried = pool.submit(streams.carrier("bank").carry, REQUEST, seconds=LONG)
         asked(redis, box)
         assert redis.xreadgroup(
@@ -126,7 +101,7 @@ class TestTwoReaders:
     def test_forget_what_a_dead_one_had_in_hand_when_its_sender_has_given_up(
         self, streams: Streams, redis: Any, box: Box, told: Told
     ) -> None:
-        redis.xgroup_create(box.stream, "portico", mkstream=True)
+        attended(redis, box)
         gone = redis.xadd(box.stream, {"any": "thing"})
         assert redis.xreadgroup("portico", "portico", {box.stream: ">"})
         redis.xdel(box.stream, gone)
@@ -206,98 +181,3 @@ def test_no_connection_is_left_after_the_end(redis_url: str, redis: Any, told: T
 
 def _connected(redis: Any) -> int:
     return sum(client["name"] == "counted" for client in redis.client_list())
-
-
-class TestARedis:
-    def test_that_is_flushed_again_and_again_stops_nobody_of_many(
-        self, streams: Streams, redis: Any, told: Told, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        reader = new_reader(streams, told, threads=6)
-        reader.start()
-        for _ in range(10):
-            assert _carried_at_last(streams)
-            redis.flushall()
-        reader.stop()
-        assert caplog.text == ""
-
-    def test_that_is_flushed_is_read_again_after_what_runs(
-        self,
-        streams: Streams,
-        redis: Any,
-        slow: Slow,
-        pool: ThreadPoolExecutor,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        reader = new_reader(streams, slow, silent_seconds=SILENT_SECONDS)
-        reader.start()
-        lost = pool.submit(carry, streams)
-        assert eventually(lambda: slow.seconds)
-        redis.flushall()
-        with pytest.raises(UnreachableError):
-            lost.result(LONG)
-        time.sleep(SILENT_SECONDS)  # it says that it works on what is not there any more
-        slow.may.set()
-        assert carry(streams) == ANSWER
-        reader.stop()
-        assert caplog.text == ""
-
-    def test_that_dies_and_starts_empty_is_read_again_and_told_once(
-        self, tmp_path: Path, told: Told, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO)
-        server = RedisServer(tmp_path)
-        server.start()
-        try:
-            with streaming(server.url) as streams:
-                reader = new_reader(streams, told, threads=2)
-                reader.start()
-                assert carry(streams) == ANSWER
-                server.kill()
-                with pytest.raises(UnreachableError, match="Redis: "):
-                    streams.carrier("bank").carry(REQUEST, seconds=LONG)
-                assert eventually(lambda: "no events can be read from Redis" in caplog.text)
-                server.start()
-                assert _carried_at_last(streams)
-                assert eventually(lambda: "events are read from Redis again" in caplog.text)
-                reader.stop()
-        finally:
-            server.stop()
-        assert caplog.text.count("no events can be read from Redis") == 1
-
-    def test_that_is_not_there_at_first_is_waited_for(self, tmp_path: Path, told: Told) -> None:
-        server = RedisServer(tmp_path)
-        with streaming(server.url) as streams:
-            reader = new_reader(streams, told)
-            reader.start()
-            server.start()
-            try:
-                assert _carried_at_last(streams)
-            finally:
-                reader.stop()
-                server.stop()
-
-    def test_that_has_something_else_there_is_told_and_tried_again(
-        self,
-        streams: Streams,
-        redis: Any,
-        box: Box,
-        told: Told,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        redis.set(box.stream, "something else")
-        reader = new_reader(streams, told)
-        reader.start()
-        assert eventually(lambda: "events from Redis could not be dealt with" in caplog.text)
-        redis.delete(box.stream)
-        assert carry(streams) == ANSWER
-        reader.stop()
-
-
-def _carried_at_last(streams: Streams) -> bool:
-    def carried() -> bool:
-        try:
-            return carry(streams) == ANSWER
-        except UnreachableError:
-            return False
-
-    return eventually(carried)

@@ -75,7 +75,7 @@ class TestARequest:
     ) -> None:
         attended(redis, box)
         carrier = streams.carrier("bank")
-        carried = pool.submit(carrier.carry, REQUEST, seconds=600)
+        carried = pool.submit(carrier.carry, REQUEST, seconds=2 * LONG)
         asked(redis, box)
         carrier.interrupt()
         with pytest.raises(UnreachableError):
@@ -88,7 +88,7 @@ class TestARequest:
         for lost in (box.present, box.stream):
             redis.delete(box.stream)
             attended(redis, box)
-            carried = pool.submit(streams.carrier("bank").carry, REQUEST, seconds=600)
+            carried = pool.submit(streams.carrier("bank").carry, REQUEST, seconds=2 * LONG)
             asked(redis, box)
             redis.delete(lost)
             with pytest.raises(UnreachableError):
@@ -106,7 +106,7 @@ class TestARequest:
 
         instead: Any = _Instead(carrier._redis, blpop=beside)
         carrier._redis = instead
-        carried = pool.submit(carrier.carry, REQUEST, seconds=600)
+        carried = pool.submit(carrier.carry, REQUEST, seconds=2 * LONG)
         name = asked(redis, box)
         redis.rpush(box.answer(name), letters.write_answer(box, name, ANSWER))
         carrier.interrupt()
