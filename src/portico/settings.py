@@ -244,6 +244,24 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _leave_connections_to_calls(self) -> Self:
+        most = max(self.database_pool_size - 1, type(self).model_fields["workflow_threads"].default)
+        if self.workflow_threads > most:
+            raise ValueError(
+                f"workflow_threads ({self.workflow_threads}) must be fewer than database_pool_size"
+                f" ({self.database_pool_size}): else recovery may hold every connection, and calls get none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _remember_events_as_long_as_they_may_come(self) -> Self:
+        if self.inbox_keep_days < self.events_keep_days:
+            raise ValueError(
+                "inbox_keep_days is less than events_keep_days: events could come again that are forgotten"
+            )
+        return self
+
     def section(self, name: str) -> BaseModel:
         """The section of module ``name``. Raises KeyError when the module has none."""
         if name not in _sections(type(self)):

@@ -91,8 +91,7 @@ class Storage:
     ) -> None:
         """``is_local`` tells of a generated stub class whether its module is in this process.
 
-        ``demands`` are the connections that all processes on the same database may open. SettingsError for
-        settings that do not go together.
+        ``demands`` are the connections that all processes on the same database may open.
         """
         self._settings = settings
         self._is_local = is_local
@@ -104,7 +103,9 @@ class Storage:
         self._stack = ExitStack()
         self._databases: dict[str, Database] = {}
         self._workflows: dict[str, Workflows] = {}
-        self._workflow_settings = _workflow_settings(settings)
+        self._workflow_settings = WorkflowSettings(
+            threads=settings.workflow_threads, lease_seconds=settings.workflow_lease_seconds
+        )
 
     def open(self, modules: Sequence[Module], migrations_folder: Path) -> None:
         """Start or find the database and make sure that its schemas are the ones the code expects.
@@ -201,10 +202,6 @@ class Storage:
 
     def _relay_settings(self) -> RelaySettings:
         settings = self._settings
-        if settings.inbox_keep_days < settings.events_keep_days:
-            raise SettingsError(
-                "inbox_keep_days is less than events_keep_days: events could come again that are forgotten"
-            )
         most = RelaySettings().reactions_at_once
         return RelaySettings(
             # So many that calls always find connections beside them.
@@ -269,18 +266,6 @@ class Storage:
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
         return True
-
-
-def _workflow_settings(settings: Settings) -> WorkflowSettings:
-    most = max(settings.database_pool_size - 1, WorkflowSettings().threads)
-    if settings.workflow_threads > most:
-        raise SettingsError(
-            f"workflow_threads ({settings.workflow_threads}) must be fewer than database_pool_size"
-            f" ({settings.database_pool_size}): else recovery may hold every connection, and calls get none"
-        )
-    return WorkflowSettings(
-        threads=settings.workflow_threads, lease_seconds=settings.workflow_lease_seconds
-    )
 
 
 def _given(settings: Settings) -> URL | None:

@@ -10,8 +10,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from emporium.app import application
+from portico.check.application import findings
 from portico.program import Program
-from portico.settings import Settings, SettingsError
+from portico.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +67,10 @@ def test_a_run_is_its_process_own_for_as_long_as_the_settings_say(program: Make)
 
 
 def test_recovery_leaves_connections_to_calls(program: Make) -> None:
-    with pytest.raises(SettingsError, match=r"workflow_threads \(4\) must be fewer than .* \(4\)"):
-        program(workflow_threads=4, database_pool_size=4).start(deliver=False)
+    with pytest.raises(
+        ValidationError, match=r"workflow_threads \(4\) must be fewer than .* \(4\)"
+    ):
+        Settings(workflow_threads=4, database_pool_size=4)
     for fitting in (
         {"workflow_threads": 3, "database_pool_size": 4},
         {"database_pool_size": 1},  # with what nobody has chosen
@@ -75,6 +78,14 @@ def test_recovery_leaves_connections_to_calls(program: Make) -> None:
         chosen = program(**fitting)
         chosen.start(deliver=False)
         chosen.stop()
+
+
+def test_the_check_tells_what_would_stop_the_start() -> None:
+    few = {"PORTICO_WORKFLOW_THREADS": "4", "PORTICO_DATABASE_POOL_SIZE": "4"}
+
+    (found,) = findings(application, environment=few)
+
+    assert found.startswith("workflow_threads (4) must be fewer than database_pool_size (4)")
 
 
 @pytest.mark.parametrize(
