@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -36,11 +37,11 @@ class Yard:
         self._transport = transport
         self._stack = ExitStack()
         self._redis = ""
-        self._kinds = ["consumer", "consumer", "relay"]
-        if transport == "redis":
-            self._kinds.append("redis")
-        self._next: list[str] = []
-        self.kills = dict.fromkeys(self._kinds, 0)
+        kinds = ["consumer", "redis", "relay", "consumer"]
+        if transport != "redis":
+            kinds.remove("redis")
+        self._turns = cycle(kinds)
+        self.kills = dict.fromkeys(kinds, 0)
         """So many so far, by what they were of; a Redis is not killed but flushed."""
 
     def __enter__(self) -> Self:
@@ -85,9 +86,8 @@ class Yard:
             return list(session.exec_driver_sql(statement))
 
     def kill_any(self, random: Random) -> None:
-        """Kill a consumer, or now and then a relay, and start it again; or empty the Redis. All kinds take turns."""
-        self._next = self._next or random.sample(self._kinds, len(self._kinds))
-        kind = self._next.pop()
+        """Kill a consumer or a relay and start it again, or empty the Redis, in turn; a random one of its kind."""
+        kind = next(self._turns)
         if kind == "redis":
             _flush(self._redis)
         else:
