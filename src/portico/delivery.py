@@ -46,7 +46,7 @@ class Deliveries:
         self._neighbours = neighbours
         self._require_certificate = settings.certificates is not None
         self._streams: Streams | None = None
-        if placement.topology.events == "redis" and settings.redis_url is not None:
+        if placement.topology.needs_redis and settings.redis_url is not None:
             self._streams = _streams(
                 settings.redis_url, application=application, seals=neighbours.seals(), clock=clock
             )

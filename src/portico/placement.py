@@ -145,7 +145,7 @@ def require_redis(topology: Topology, settings: Settings) -> None:
 
     Told before anything starts. Whether that Redis can be reached is another matter: it may come later.
     """
-    if not topology.is_split or topology.events != "redis":
+    if not topology.needs_redis:
         return
     if settings.redis_url is None:
         raise SettingsError(

@@ -126,8 +126,8 @@ class Settings(BaseSettings):
         2,
         ge=1,
         le=64,
-        description="workflow runs that were left half way and are worked on at once, each with a connection at times;"
-        " fewer than database_pool_size",
+        description="workflow runs that were left half way and are worked on at once; each looks for one every second,"
+        " and more than two must be fewer than database_pool_size",
     )
     # An attempt of a step may take 5 s, and begins with two thirds of the lease at the least.
     workflow_lease_seconds: float = Field(

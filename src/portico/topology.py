@@ -112,6 +112,11 @@ class Topology:
         """Whether there is more than one process."""
         return len(self.processes) > 1
 
+    @property
+    def needs_redis(self) -> bool:
+        """Whether events go from one process to another by Redis."""
+        return self.is_split and self.events == "redis"
+
     def process_of(self, module: str) -> Process:
         """The process that runs ``module``. Raises KeyError for one that is off or unknown."""
         for process in self.processes.values():

@@ -94,6 +94,14 @@ def test_a_dead_event_is_listed_and_delivered_again(run: Run) -> None:
     assert run("list")[1].startswith(f"{IDS[0]}  waiting  ")
 
 
+def test_a_list_that_ends_at_its_limit_says_so(run: Run, database: Engine) -> None:
+    with database.begin() as session:
+        session.exec_driver_sql(UNDER_WAY)
+    _, said = run("list", "--limit", "2")
+    assert said.splitlines()[2:] == ["there may be more of orders than these 2: --limit"]
+    assert "there may be more" not in run("list")[1]
+
+
 def test_what_has_not_reached_everybody_is_listed_with_its_state(
     run: Run, database: Engine
 ) -> None:

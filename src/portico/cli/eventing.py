@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -56,13 +57,16 @@ def list_events(
 ) -> None:
     """List events that have not reached everybody, the oldest first: one line for each receiver that is left.
 
-    An event is waiting, retrying after an attempt that failed, or dead: given up after the last one.
+    Of each module so many as --limit says; the last line says where there may be more. An event is waiting, retrying after an attempt that failed, or dead: given up after the last one.
     """
     chosen = _selection(ids, event_type, since, until)
     with _relay(context) as relay:
         found = relay.desk().undelivered(chosen, dead=dead, most=limit)
     for each in found:
         print(_line(each))
+    for module, count in Counter(each.aggregate_type for each in found).items():
+        if count == limit:
+            print(f"there may be more of {module} than these {limit}: --limit")
     if not found:
         print("no dead events" if dead else "no undelivered events")
 

@@ -202,7 +202,7 @@ def _expected(layout: Layout) -> Iterator[str]:
     for process in layout.processes:
         if layout.owns_data(process):
             yield f"Secret {name}-{process.name}-database: url, postgresql://user:password@host/database"
-    missing = "" if layout.topology.events == "redis" else "; may be missing"
+    missing = "" if layout.topology.needs_redis else "; may be missing"
     yield f"Secret {name}-redis: url, redis://host:6379/0{missing}"
     if layout.topology.is_split:
         yield f"Secret {name}-hops: secret, random, 16 characters at the least, the same for all"

@@ -150,7 +150,7 @@ class Pods:
         found: list[Fields] = [{"name": "PORTICO_PROCESS", "value": process.name}]
         if self._layout.owns_data(process):
             found.append(_secret("PORTICO_DATABASE_URL", f"{name}-{process.name}-database", "url"))
-        optional = self._layout.topology.events != "redis"
+        optional = not self._layout.topology.needs_redis
         found.append(_secret("PORTICO_REDIS_URL", f"{name}-redis", "url", optional=optional))
         if self._layout.topology.is_split:
             found.append(_secret("PORTICO_HOP_SECRET", f"{name}-hops", "secret"))
