@@ -57,7 +57,8 @@ def list_events(
 ) -> None:
     """List events that have not reached everybody, the oldest first: one line for each receiver that is left.
 
-    Of each module so many as --limit says; the last line says where there may be more. An event is waiting, retrying after an attempt that failed, or dead: given up after the last one.
+    Of each module so many as --limit says; the last line says where there may be more. An event is waiting, retrying
+    after an attempt that failed, or dead: given up after the last one.
     """
     chosen = _selection(ids, event_type, since, until)
     with _relay(context) as relay:
