@@ -174,7 +174,7 @@ def test_no_connection_is_left_after_the_end(redis_url: str, redis: Any, told: T
         reader = new_reader(streams, told, threads=3)
         reader.start()
         assert carry(streams) == ANSWER
-        assert _connected(redis) >= 4
+        assert eventually(lambda: _connected(redis) >= 4)
         reader.stop()
     assert eventually(lambda: _connected(redis) == 0)
 

@@ -146,7 +146,10 @@ class TestAnEntryThatIsNoLetter:
             pytest.param(lambda box, _: _letter(box) | {"body": b""}, id="an empty body"),
             pytest.param(lambda box, _: _letter(box) | {"name": "2"}, id="another name"),
             pytest.param(lambda box, _: _letter(box) | {"seconds": "9999.000"}, id="more time"),
-            pytest.param(lambda box, _: _letter(box) | {"sent": "1"}, id="another moment"),
+            pytest.param(
+                lambda box, _: _letter(box) | {"sent": f"{box.clock.now().timestamp() - 60:.0f}"},
+                id="another moment",
+            ),
             pytest.param(
                 lambda box, _: _letter(_of("post", box)),
                 id="for another process",
