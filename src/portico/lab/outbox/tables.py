@@ -19,7 +19,7 @@ _OWN = (
     "CREATE TABLE sender.aggregates (name text PRIMARY KEY, last integer NOT NULL DEFAULT 0)",
     "INSERT INTO sender.aggregates SELECT 'a' || n FROM generate_series(1, {aggregates}) AS n",
     # Nothing in it refuses a second effect, or one out of order: the laws look for them.
-    # Transactions that were slow to commit, and how many events with later numbers had arrived by then.
+    # Transactions that were slow to commit, and how many events with later numbers relays had dealt with by then.
     """
 CREATE TABLE sender.latecomers (
     aggregate text NOT NULL, first integer NOT NULL, last integer NOT NULL, overtaken_by integer NOT NULL)
@@ -89,7 +89,7 @@ def violations(count: Callable[[str], Any]) -> list[str]:
 def latecomers(rows: Callable[[str], list[Any]]) -> dict[str, int]:
     """Of the transactions that took their numbers first and committed last: how many, and what became of their events.
 
-    ``overtaken_by`` is how many events with later numbers had arrived before one committed, as a median.
+    ``overtaken_by`` is how many events with later numbers relays had dealt with before one committed, as a median.
     """
     names = ("transactions", "events", "arrived", "overtaken_by")
     return dict(zip(names, map(int, rows(_OVERTAKEN)[0]), strict=True))

@@ -31,15 +31,15 @@ WRITERS = 8
 _MOST_AT_ONCE = 9  # events of one transaction
 _LATE = 0.1  # of the transactions wait before they commit, up to so many seconds:
 _LATE_SECONDS = 0.05
-_LAST = 0.005  # and these until events with later numbers have arrived, looking so often, so many times:
+_LAST = 0.005  # and these until a relay is past their numbers, looking so often, so many times:
 _LAST_SECONDS = 1.0
-_LOOKS = 5
+_LOOKS = 20
 _NUMBER = """
 UPDATE sender.aggregates SET last = last + %(count)s WHERE name = %(name)s RETURNING last - %(count)s
 """
-# What has arrived of events with later numbers: a relay that remembers how far it got would be past ours.
+# Events with later numbers that relays have dealt with: one that remembers how far it got would be past ours.
 _OVERTAKEN_BY = """
-SELECT count(*) FROM sender.outbox_elsewhere
+SELECT count(*) FROM sender.outbox
 WHERE delivered_at IS NOT NULL AND sequence > (
     SELECT max(sequence) FROM sender.outbox WHERE aggregateid = %(name)s AND delivered_at IS NULL)
 """
