@@ -17,7 +17,7 @@ def topology_file(topology: Topology, addresses: Mapping[str, str]) -> str:
     Databases are left out: their addresses may hold passwords, and come with the settings.
     """
     parts = [
-        _lines(name=topology.name),
+        _lines(name=topology.name, events=topology.events if topology.events != "rpc" else None),
         _disabled(topology),
         *(_process(each, addresses.get(each.name, "")) for each in topology.processes.values()),
         *_edges(topology),

@@ -46,6 +46,17 @@ class TestARequest:
         assert refused.value.metadata == {"module": "shop", "type": "T"}
         assert refused.value.code().name == "PERMISSION_DENIED"
 
+    @pytest.mark.usefixtures("reader")
+    def test_says_nothing_of_the_events_when_it_fails_in_another_way(
+        self, streams: Streams, told: Told
+    ) -> None:
+        def fail() -> pb.DeliverResponse:
+            raise permission_denied("ODD", "not today")
+
+        told.answer = fail
+        with pytest.raises(UnreachableError, match="PERMISSION_DENIED: not today"):
+            carry(streams)
+
     def test_is_not_even_written_where_nobody_has_ever_read(
         self, streams: Streams, redis: Any, box: Box
     ) -> None:

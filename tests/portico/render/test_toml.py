@@ -29,6 +29,7 @@ def test_a_topology_is_read_as_it_was_written(topology: Load, name: str, tmp_pat
 def test_everything_but_the_database_is_kept(topology: Load, tmp_path: Path) -> None:
     known = topology("""
 name = "all-of-it"
+events = "redis"
 enabled_modules = {payments = false, orders = false}
 [processes.front]
 modules = ["*"]

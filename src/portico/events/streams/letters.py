@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 from google.rpc import status_pb2
 
+from portico.events.carrier import REFUSAL
 from portico.events.receiver import UnreachableError
 from portico.rpc.status import DETAILS_KEY, from_parts, to_status
 from portico.security.seals import SealError
@@ -132,7 +133,10 @@ def read_answer(
         return pb.DeliverResponse.FromString(body[1:])
     status = status_pb2.Status.FromString(body[1:])
     trailing = ((DETAILS_KEY, body[1:]),)
-    raise from_parts(_CODES[status.code], status.message, trailing=trailing)
+    refusal = from_parts(_CODES[status.code], status.message, trailing=trailing)
+    if refusal.reason != REFUSAL:  # which says nothing about the events
+        raise UnreachableError(f"{refusal.code().name}: {refusal.details()}")
+    raise refusal
 
 
 def _about(box: Box, name: str, patience: str, sent: str) -> str:
