@@ -42,6 +42,8 @@ journeys: $(DEV) ## the journeys of the tests on split topologies, with real pro
 	@for topology in $(SPLITS); do \
 	    echo "journeys on $$topology"; $(BIN)/pytest --numprocesses 0 tests/journeys --topology $$topology || exit 1; \
 	done
+	@echo "journeys on apart, events by Redis"
+	@$(BIN)/pytest --numprocesses 0 tests/journeys --topology apart --events redis
 
 proof: $(DEV) ## what takes minutes: a module that moves, outages, the outbox, a fault at every step of a workflow
 	@$(BIN)/pytest --numprocesses 0 tests/proof $(ARGS)

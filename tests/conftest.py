@@ -8,7 +8,13 @@ __all__ = ["database_url", "databases", "postgres", "redis_url"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--topology NAME``: the journeys run on that one, with real processes."""
+    """``--topology NAME --events rpc|redis``: the journeys run on that one, with real processes."""
     parser.addoption(
         "--topology", default="monolith", help="the topology that the journeys are made on"
+    )
+    parser.addoption(
+        "--events",
+        default="rpc",
+        choices=["rpc", "redis"],
+        help="what takes events between its processes",
     )

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.journeys.served import Served, fresh, own, served, topology
+from tests.journeys.served import Served, carrier, fresh, own, served, topology
 from tests.journeys.shopper import Shopper
 
-__all__ = ["admin", "demo", "fresh", "own", "served", "topology"]
+__all__ = ["admin", "carrier", "demo", "fresh", "own", "served", "topology"]
 
 
 @pytest.fixture

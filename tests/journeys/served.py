@@ -17,6 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from emporium.app import application
+
 MONOLITH = "monolith"
 _PATIENCE_SECONDS = 60
 _ADDRESSES = re.compile(r"gRPC\s+(?P<grpc>\S+:\d+)\s+REST\s+(?P<rest>http://\S+:\d+)")
@@ -137,11 +139,23 @@ def new_folder(like: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def by_redis(topology: str, folder: Path) -> Path:
+    """One of the topologies that come with the shop, but its events go by Redis; in ``folder``."""
+    shipped = application.topology_file(Path(topology))
+    file = folder / shipped.name
+    file.write_text(f'events = "redis"\n{shipped.read_text()}')
+    return file
+
+
 @contextlib.contextmanager
-def running(like: Path, topology: str = MONOLITH) -> Iterator[Served]:
-    """A program that serves, with a copy of the data in ``like``."""
+def running(like: Path, topology: str = MONOLITH, *, redis_url: str = "") -> Iterator[Served]:
+    """A program that serves, with a copy of the data in ``like``; its events go by Redis if one is given."""
     with new_folder(like) as folder:
-        program = Served(folder, topology=topology)
+        if redis_url:
+            file = by_redis(topology, folder)
+            program = Served(folder, topology=str(file), PORTICO_REDIS_URL=redis_url)
+        else:
+            program = Served(folder, topology=topology)
         try:
             program.start()
             yield program
@@ -157,6 +171,15 @@ def topology(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def carrier(request: pytest.FixtureRequest) -> str:
+    """The Redis by which events go between processes: with ``--events redis``; else empty."""
+    if request.config.getoption("--events") == "rpc":
+        return ""
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
+@pytest.fixture(scope="session")
 def fresh() -> Iterator[Path]:
     """A folder with what the first start makes: the database, its schemas, the demonstration."""
     with new_folder() as folder:
@@ -167,14 +190,14 @@ def fresh() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own(fresh: Path, topology: str) -> Iterator[Served]:
+def own(fresh: Path, topology: str, carrier: str) -> Iterator[Served]:
     """A program of the test's own, to be stopped and killed at will."""
-    with running(fresh, topology) as program:
+    with running(fresh, topology, redis_url=carrier) as program:
         yield program
 
 
 @pytest.fixture(scope="session")
-def served(fresh: Path, topology: str) -> Iterator[Served]:
+def served(fresh: Path, topology: str, carrier: str) -> Iterator[Served]:
     """A program that all tests share and leave running."""
-    with running(fresh, topology) as program:
+    with running(fresh, topology, redis_url=carrier) as program:
         yield program

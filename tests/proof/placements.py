@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emporium.app import application
+from tests.journeys.served import by_redis
 
 _BY_REDIS = "+redis"
 
@@ -24,9 +25,6 @@ def is_by_redis(placement: str) -> bool:
 
 def topology_file(placement: str, folder: Path) -> Path:
     """The topology of this placement: one that comes with the shop, or such a one with another line, in ``folder``."""
-    shipped = application.topology_file(Path(placement.removesuffix(_BY_REDIS)))
-    if not is_by_redis(placement):
-        return shipped
-    file = folder / shipped.name
-    file.write_text(f'events = "redis"\n{shipped.read_text()}')
-    return file
+    if is_by_redis(placement):
+        return by_redis(placement.removesuffix(_BY_REDIS), folder)
+    return application.topology_file(Path(placement))
