@@ -46,7 +46,7 @@ class StreamCarrier:
         return letters.read_answer(self._box, name, sealed, modules=modules)
 
     def interrupt(self) -> None:
-        """See ``Carrier``; it takes up to half a second."""
+        """See ``Carrier``; it takes up to half a second, and three where Redis does not answer."""
         self._given_up.set()
 
     def _ask(self, name: str, request: pb.DeliverRequest, seconds: float) -> bytes:

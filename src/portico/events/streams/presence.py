@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class Presence:
         while not self._over.is_set():
             try:
                 self._beat()
-            except RedisError as failure:
+            except Exception as failure:  # noqa: BLE001  # without a word from it nothing would come any more
                 if not is_away:
                     _log.warning("no events can be read from Redis: %s; they wait", failure)
                 is_away = True

@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from portico.errors import StatusError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 60
+
+_FAILED = "events from Redis could not be dealt with"
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
@@ -100,8 +102,11 @@ class StreamReader:
                 continue
             except (RedisConnectionError, RedisTimeoutError):
                 pass  # told by the presence
+            except RedisError as failure:  # it refuses, and may do so for long
+                if not failures:
+                    _log.error("%s: %s; they come again", _FAILED, failure)
             except Exception:  # noqa: BLE001  # whatever it is: say so and go on
-                _log.exception("events from Redis could not be dealt with; they come again")
+                _log.exception("%s; they come again", _FAILED)
             failures += 1
             self._stopping.wait(pause.after(failures).total_seconds())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import MasterDownError, ReadOnlyError
 from redis.retry import Retry
 
 from portico.events.streams.carrier import StreamCarrier
@@ -21,19 +23,19 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 1.0
 _SOCKET_SECONDS = 3.0  # longer than any wait that is asked for
 
+# Said by who was the first server until another took its place: the address leads to that one now.
+_MOVED = (ReadOnlyError, MasterDownError)
+
 
 class Streams:
     """Makes the carriers and the reader of one process. Nothing connects before they work."""
 
     def __init__(self, url: str, *, application: str, seals: Seals, clock: Clock) -> None:
-        """``url`` is ``redis://host:port/number``, or ``rediss://`` for TLS; ValueError for another."""
-        # No retries: what fails is sent again as a new request, by the lane.
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            socket_timeout=_SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        """``url`` is ``redis://host:port/number``, or ``rediss://`` for TLS; ValueError for another.
+
+        What it may say after a ``?`` is what the driver calls options of a connection.
+        """
+        self._redis: Redis = Redis.from_pool(_connections(url))
         self._application = application
         self._seals = seals
         self._clock = clock
@@ -68,3 +70,25 @@ class Streams:
 
     def _box(self, process: str) -> Box:
         return Box(self._application, process, self._seals, self._clock)
+
+
+def _connections(url: str) -> ConnectionPool:
+    # How it is talked to is for who talks, whatever the address says. No retries: what fails is sent again
+    # as a new request, by the lane. But a connection is closed after what a retry would be for.
+    ours = {
+        "decode_responses": False,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": _MOVED,
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": _SOCKET_SECONDS,
+    }
+    parse: Any = parse_url  # untyped
+    options = {**parse(url), **ours}
+    try:
+        pool = ConnectionPool(**options)
+        pool.make_connection()  # which does not connect yet
+    except TypeError as failure:
+        raise ValueError(f"no such option: {failure}") from failure
+    str(options.get("host", "")).encode("idna")  # else every attempt would raise it
+    return pool
