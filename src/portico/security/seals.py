@@ -73,8 +73,9 @@ class Seals:
     def seal(self, body: bytes, *, about: str) -> bytes:
         """``body`` and all that is needed to open it, for who opens it ``about`` the same.
 
-        ``about`` names the stream and the purpose: a message for one is none for another. SealError
-        when nobody renewed this process's certificate in time, or with one that is no use for this.
+        ``about`` names the stream and the purpose: a message for one is none for another. Its first line
+        is what errors repeat: what strangers can choose belongs behind that. SealError when nobody
+        renewed this process's certificate in time, or with one that is no use for this.
         """
         heading = _heading(about)
         chain = signature = b""
@@ -82,7 +83,9 @@ class Seals:
             try:
                 chain, signature = self._signatures.sign(_digest(heading, body))
             except CertificateError as failure:
-                raise SealError(f"a message about {about} cannot be sealed: {failure}") from failure
+                raise SealError(
+                    f"a message about {_told(about)} cannot be sealed: {failure}"
+                ) from failure
         content = framing.joined((chain, signature)) + body
         return _VERSION + self._code(heading, content) + content
 
@@ -96,7 +99,7 @@ class Seals:
         code, content = sealed[1 : 1 + _CODE_BYTES], sealed[1 + _CODE_BYTES :]
         if sealed[:1] != _VERSION or not hmac.compare_digest(self._code(heading, content), code):
             raise SealError(
-                f"the message was not sealed about {about} with the secret of this topology,"
+                f"the message was not sealed about {_told(about)} with the secret of this topology,"
                 " or was changed after that"
             )
         try:
@@ -104,16 +107,18 @@ class Seals:
             signature, body = framing.first(rest)
         except ValueError as failure:  # only who has the secret can make such a one
             raise SealError(
-                f"the message about {about} is not laid out as it should be"
+                f"the message about {_told(about)} is not laid out as it should be"
             ) from failure
         if self._signatures is None:
             return Opened(body, None)
         if not chain:
-            raise SealError(f"the message about {about} has no certificate of its sender")
+            raise SealError(f"the message about {_told(about)} has no certificate of its sender")
         try:
             modules = self._signatures.modules(chain, signature, _digest(heading, body))
         except CertificateError as failure:
-            raise SealError(f"the sender of the message about {about}: {failure}") from failure
+            raise SealError(
+                f"the sender of the message about {_told(about)}: {failure}"
+            ) from failure
         return Opened(body, modules)
 
     def _code(self, heading: bytes, content: bytes) -> bytes:
@@ -126,6 +131,10 @@ class Seals:
 def _heading(about: str) -> bytes:
     """What is sealed with every body and does not travel: both sides know it."""
     return _VERSION + framing.joined((about.encode(errors="surrogatepass"),))
+
+
+def _told(about: str) -> str:
+    return about.partition("\n")[0]
 
 
 def _digest(heading: bytes, body: bytes) -> bytes:

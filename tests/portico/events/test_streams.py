@@ -181,6 +181,7 @@ class TestAnEntryThatIsNoLetter:
         assert carry(streams) == ANSWER
         assert len(told.seconds) == 1
         assert f"an entry of {box.stream} is thrown away" in caplog.text
+        assert not any("\n" in each.getMessage() for each in caplog.records)  # no lines of its own
         assert eventually(lambda: redis.xlen(box.stream) == 0)
 
     @pytest.mark.usefixtures("reader")

@@ -141,8 +141,8 @@ def read_answer(
 
 def _about(box: Box, name: str, patience: str, sent: str) -> str:
     """What a request's seal holds together with it: no field can be changed or used for another."""
-    return f"request\n{box.stream}\n{name}\n{patience}\n{sent}"
+    return f"request {box.stream}\n{name}\n{patience}\n{sent}"
 
 
 def _about_answer(box: Box, name: str) -> str:
-    return f"answer\n{box.stream}\n{name}"
+    return f"answer {box.stream}\n{name}"
