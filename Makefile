@@ -30,7 +30,7 @@ run: $(RUNTIME) ## serve gRPC and REST with demonstration data; Ctrl-C stops it
 	@unset DATABASE_URL REDIS_URL; exec $(BIN)/portico serve --demo $(ARGS)
 
 up: $(RUNTIME) ## run every process of TOPOLOGY on this machine, with demonstration data
-	@unset DATABASE_URL REDIS_URL; exec $(BIN)/portico up $(TOPOLOGY) --demo $(ARGS)
+	@unset DATABASE_URL; exec $(BIN)/portico up $(TOPOLOGY) --demo $(ARGS)
 
 test: $(DEV) ## run the tests; ARGS="-k webhook" picks some
 	@$(BIN)/pytest --numprocesses 2 $(ARGS)

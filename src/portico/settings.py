@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     supervised: SupervisedSettings = SupervisedSettings()
 
     database_url: SecretStr | None = Field(
-        None, description="Postgres; without it an embedded one is started"
+        None, description="Postgres, also DATABASE_URL; without it an embedded one is started"
     )
     database_pool_size: int = Field(
         20, ge=1, le=1000, description="connections that this process may open"
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis; needed by a topology whose events go from process to process by it",
+        description="Redis, also REDIS_URL; needed by a topology whose events go from process to process by it",
     )
     data_folder: Path = Field(
         Path(".portico"), description="where the embedded database keeps its files"

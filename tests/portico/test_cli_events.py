@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +14,10 @@ from sqlalchemy import Engine, NullPool, create_engine
 
 from emporium.app import application
 from portico.cli import main
+from portico.data import EmbeddedPostgres, migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from portico.testing.servers import Databases
 
@@ -146,3 +149,36 @@ def test_inboxes_must_remember_what_outboxes_keep(
     code, said = run("list")
     assert code == 1
     assert "inbox_keep_days is less than events_keep_days" in said
+
+
+def test_the_embedded_database_of_a_program_that_runs_is_looked_at(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="portico-tests-"))
+    folder.chmod(0o711)  # the user who runs Postgres may enter it
+    monkeypatch.delenv("PORTICO_DATABASE_URL")
+    monkeypatch.setenv("PORTICO_DATA_FOLDER", str(folder))
+    owners = [module.name for module in application.modules if module.owns_data]
+    try:
+        with EmbeddedPostgres(folder / "postgres", fsync=False) as server:
+            migrations.upgrade(server.url, owners, folder=application.migrations)
+            engine = create_engine(server.url, poolclass=NullPool)
+            with engine.begin() as session:
+                session.exec_driver_sql(EVENTS)
+            code, said = run("list")
+            assert (code, said.split()[:2]) == (0, [IDS[0], "dead"])
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_topology_in_the_settings_asks_for_no_choice_of_a_process(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTICO_TOPOLOGY", "apart")
+    assert run("list", "--dead")[1].startswith(IDS[0])
+
+
+def test_an_archive_that_cannot_be_written_is_named(run: Run) -> None:
+    code, said = run("purge", "--older-than", "1", "--archive", "nowhere/file")
+    assert code != 0
+    assert "nowhere/file: No such file or directory" in said

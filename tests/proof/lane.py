@@ -48,8 +48,20 @@ _Planned = tuple[str, str, str, "Callable[[Trials], list[str]]"]
 class Lane:
     """Does work. A shop in which nothing went wrong is used for the next case too. A context manager."""
 
-    def __init__(self, zygote: Zygote, folder: Path, *, only: str = "", plant: str = "") -> None:
-        """``only`` leaves out the cases whose name does not contain it; ``plant`` is a bug of the shop."""
+    def __init__(
+        self,
+        zygote: Zygote,
+        folder: Path,
+        *,
+        only: str = "",
+        plant: str = "",
+        dry: bool = False,
+    ) -> None:
+        """``only`` leaves out the cases whose name and column do not contain it; ``plant`` is a bug of the shop.
+
+        A ``dry`` lane tries none of them.
+        """
+        self._dry = dry
         self._zygote = zygote
         self._folder = folder
         self._only = only
@@ -80,10 +92,10 @@ class Lane:
     def do(self, work: Work) -> Iterator[Tried]:
         """Try the cases of ``work``, one by one."""
         for name, row, column, trial in self._planned(work):
-            if self._only not in name:
+            if self._only not in name and self._only not in column:
                 continue
             try:
-                found = trial(self._trials(work.placement))
+                found = [] if self._dry else trial(self._trials(work.placement))
             except Exception:  # noqa: BLE001  # whatever it is: this case proves nothing, the next one may
                 found = [traceback.format_exc()]
             if found:

@@ -1,10 +1,11 @@
 """The proof of the workflows: every placement, a fault at every boundary of their steps.
 
-    python -m tests.proof.workflows [--placement NAME] [--workflow NAME] [--only TEXT] [--seed NUMBER] [--plant BUG]
+    python -m tests.proof.workflows [--placement NAME] [--workflow NAME] [--only TEXT] [--seed NUMBER]
+                                    [--list] [--plant BUG]
 
 In real processes, which are really killed, on a real Postgres and a real Redis, which really crash. After each
 fault come recovery, the laws of the shop from outside in SQL, and the same request again. Exit code 1 when anything
-is wrong.
+is wrong, or no case was chosen.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 class Proof:
     """Has lanes do work, and counts what comes of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lists: bool) -> None:
         self.tally = Tally(COLUMNS)
+        self._lists = lists
         self.failures = 0
         """Violations, and what could not be tried at all."""
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -61,6 +63,8 @@ class Proof:
     def _do(self, work: Work, lane: Lane) -> None:
         try:
             for name, row, column, found in lane.do(work):
+                if self._lists:
+                    print(f"{name}  [{column}]", flush=True)
                 self.tally.add(row, column, violated=bool(found))
                 if found:
                     self._tell(name, found)
@@ -80,16 +84,27 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="portico-proof-"))
     folder.chmod(0o711)
     began = time.monotonic()
-    proof = Proof()
+    proof = Proof(lists=options.list)
     try:
         lanes = [
-            Lane(zygote, folder / f"lane-{number}", only=options.only, plant=options.plant)
+            Lane(
+                zygote,
+                folder / f"lane-{number}",
+                only=options.only,
+                plant=options.plant,
+                dry=options.list,
+            )
             for number in range(options.lanes)
         ]
         proof.run(_work(options), lanes)
     finally:
         zygote.close()
         shutil.rmtree(folder)
+    if not proof.tally.cases:
+        print("proof: no case has such a name; --list shows all", file=sys.stderr)
+        return 1
+    if options.list:
+        return 0
     print(*proof.tally.lines(), sep="\n")
     print(f"{time.monotonic() - began:.0f} s")
     print(f"proof: {proof.tally.cases} cases, {proof.tally.violations} violations")
@@ -113,7 +128,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The proof of the workflows.")
     parser.add_argument("--placement", choices=PLACEMENTS, help="this one alone")
     parser.add_argument("--workflow", default="", help="those whose name contains this")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--only", default="", help="cases whose name or column contains this")
+    parser.add_argument("--list", action="store_true", help="print the cases, and try none")
     parser.add_argument("--seed", type=int, help="this random schedule alone")
     parser.add_argument("--schedules", type=int, default=15, help="so many for each placement")
     parser.add_argument("--plant", choices=BUGS, default="", help="a bug that is to be found")

@@ -98,7 +98,8 @@ def replay(
             if consumer:
                 _replay(relay, chosen, consumer)
             else:
-                print(f"{relay.desk().revive(chosen)} to be delivered again")
+                count = relay.desk().revive(chosen)
+                print(f"{count} to be delivered again" if count else "none of these is dead")
         except ReplayError as refusal:
             print(f"portico: {refusal}", file=sys.stderr)
             raise typer.Exit(1) from refusal
@@ -150,7 +151,12 @@ def _relay(context: typer.Context) -> Iterator[Relay]:
 
 
 def _appended(archive: Path | None) -> AbstractContextManager[IO[str] | None]:
-    return nullcontext() if archive is None else archive.open("a", encoding="utf-8")
+    if archive is None:
+        return nullcontext()
+    try:
+        return archive.open("a", encoding="utf-8")
+    except OSError as failure:
+        raise typer.BadParameter(f"--archive {archive}: {failure.strerror}") from failure
 
 
 def _selection(

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import SecretStr
 
 from portico.app import Application
+from portico.data import EmbeddedPostgres
+from portico.data.folder_lock import FolderInUseError
 from portico.program import Program
 from portico.settings import Settings, SettingsError, find_app
 from portico.telemetry import logs
@@ -78,14 +81,13 @@ def load_application(name: str) -> Application:
 def at_rest(context: typer.Context) -> Iterator[Program]:
     """The program that ``context.obj`` chooses (app, topology, process), neither serving nor delivering.
 
-    No server need run, and none is asked. Exits with 1 when it has no data.
+    No server need run, and none is in the way. Exits with 1 when it has no data.
     """
     app, topology, process = context.obj
     application, settings = configured(
         app, topology=topology, process=process, demo=False, log_level="error"
     )
-    program = Program(application, settings, serve=False)
-    program.start(deliver=False)
+    program = _started(application, _together(application, settings))
     try:
         if program.storage is None:
             print("portico: no module of this process has data", file=sys.stderr)
@@ -93,3 +95,28 @@ def at_rest(context: typer.Context) -> Iterator[Program]:
         yield program
     finally:
         program.stop()
+
+
+def _together(application: Application, settings: Settings) -> Settings:
+    """Without a topology, unless one process is chosen or they differ in what lies in which database."""
+    topology = application.topology(settings.topology)
+    is_one_database = not any(each.database_url for each in topology.processes.values())
+    if settings.process or topology.disabled or not is_one_database:
+        return settings
+    return settings.model_copy(update={"topology": None})
+
+
+def _started(application: Application, settings: Settings) -> Program:
+    """On the embedded database of another program, where that has one."""
+    program = Program(application, settings, serve=False)
+    try:
+        program.start(deliver=False)
+    except FolderInUseError:
+        url = EmbeddedPostgres.url_of_running(settings.data_folder / "postgres")
+        if url is None:
+            raise
+        address = SecretStr(url.render_as_string(hide_password=False))
+        beside = settings.model_copy(update={"database_url": address})
+        program = Program(application, beside, serve=False)
+        program.start(deliver=False)
+    return program

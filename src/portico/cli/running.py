@@ -34,8 +34,8 @@ def place(
 ) -> None:
     """Look after the runs of workflows, of all modules or of those of one process of a topology.
 
-    On the database of the settings, whether anything serves or not. The embedded database belongs to the program
-    that runs: while it does, ask portico.v1.WorkflowService at a front.
+    On the database of the settings, whether anything serves or not; the same for admins over gRPC is
+    portico.v1.WorkflowService, at any front.
     """
     context.obj = app, topology, process
 

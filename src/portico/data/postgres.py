@@ -63,10 +63,15 @@ class EmbeddedPostgres:
         """Where to connect, for SQLAlchemy with psycopg. The server must have been started."""
         if self._sockets is None:
             raise RuntimeError("the embedded Postgres has not been started")
-        query = {"host": str(self._sockets)}
-        return URL.create(
-            "postgresql+psycopg", username=SUPERUSER, database="postgres", query=query
-        )
+        return _url(self._sockets)
+
+    @staticmethod
+    def url_of_running(folder: Path, *, shared_folder: Path = _SHARED_FOLDER) -> URL | None:
+        """Where to connect to the server that another program runs on ``folder``; None when none is ready."""
+        found = Postmaster.of(make_home(folder.absolute(), shared_folder).data)
+        if found is None or not found.is_ready or found.socket_folder is None:
+            return None
+        return _url(found.socket_folder)
 
     @property
     def pid(self) -> int:
@@ -171,3 +176,8 @@ class EmbeddedPostgres:
 
 def _last_lines(log: Path, count: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
+def _url(sockets: Path) -> URL:
+    query = {"host": str(sockets)}
+    return URL.create("postgresql+psycopg", username=SUPERUSER, database="postgres", query=query)

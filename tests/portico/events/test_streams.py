@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,6 +141,11 @@ def _letter(box: Box) -> dict[Any, Any]:
     return letters.write(box, "1", REQUEST, seconds=LONG)
 
 
+def _sealed(body: bytes, box: Box) -> dict[Any, Any]:
+    request: Any = SimpleNamespace(SerializeToString=lambda: body)
+    return letters.write(box, "1", request, seconds=LONG)
+
+
 def _sealed_elsewhere(box: Box, redis_url: str) -> dict[Any, Any]:
     with streaming(redis_url, secret=b"a secret of somebody else") as others:
         foreign = letters.Box(box.application, box.process, others._seals, box.clock)
@@ -161,6 +167,7 @@ class TestAnEntryThatIsNoLetter:
                 lambda box, _: _letter(box) | {"sent": f"{box.clock.now().timestamp() - 60:.0f}"},
                 id="another moment",
             ),
+            pytest.param(lambda box, _: _sealed(b"\xff", box), id="no request"),
             pytest.param(
                 lambda box, _: _letter(_of("post", box)),
                 id="for another process",

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from portico.events.carrier import REFUSAL
@@ -95,10 +96,13 @@ def read(box: Box, fields: Mapping[bytes, bytes]) -> Letter:
         raise LetterError(f"it has not the fields of a letter: {failure}") from failure
     except SealError as failure:
         raise LetterError(str(failure)) from failure
-    # Sealed by a process of the application: from here on it is what ``write`` has written.
+    # Sealed by a process of the application: from here on it is what ``write`` has written, or another version.
     if abs(box.clock.now().timestamp() - float(sent)) > _GOOD_SECONDS:
         raise LetterError("it is too old, or the clocks of two processes differ")
-    request = pb.DeliverRequest.FromString(opened.body)
+    try:
+        request = pb.DeliverRequest.FromString(opened.body)
+    except DecodeError as failure:  # else it would come again and again
+        raise LetterError(f"it is no request: {failure}") from failure
     return Letter(name, request, float(patience), opened.modules)
 
 
