@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.journeys.served import fresh, own, served, topology
+from tests.journeys.served import carrier, fresh, own, served, topology
 
-__all__ = ["fresh", "own", "served", "topology"]
+__all__ = ["carrier", "fresh", "own", "served", "topology"]

@@ -7,7 +7,7 @@ import redis
 from sqlalchemy import NullPool, create_engine, inspect
 
 from portico.data import migrations
-from portico.data.redis_server import RedisServer
+from portico.data.redis_server import RedisServer, redis_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,13 @@ def schemas(url: URL) -> set[str]:
     return set(inspect(create_engine(url, poolclass=NullPool)).get_schema_names())
 
 
-def test_a_redis_is_there_and_empty(redis_url: str) -> None:
+def test_a_redis_is_there(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert client.ping()
+
+
+def test_a_new_redis_is_empty(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.dbsize() == 0
 
 
