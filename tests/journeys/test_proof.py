@@ -24,3 +24,11 @@ def test_an_undo_that_is_left_out_is_found_by_the_case_that_needs_it_and_by_no_o
     assert found[lost].startswith("no money is kept for a cancelled order")
     assert "kill in payments at rpc PaymentsService/Charge before" not in found
     assert "lose in payments at rpc PaymentsService/Charge after" not in found
+
+
+def test_a_proof_that_chose_no_case_fails() -> None:
+    nothing = ["--placement", "monolith", "--workflow", "place_ordr"]
+    proof = subprocess.run([*_PROOF, *nothing], capture_output=True, text=True, check=False)
+
+    assert proof.returncode == 1
+    assert "no case has such a name" in proof.stderr

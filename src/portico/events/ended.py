@@ -35,18 +35,13 @@ class Selection(NamedTuple):
             "until": self.until,
         }
 
-    @staticmethod
-    def sql() -> str:
-        """The condition on a row ``event`` of an outbox."""
-        return _CHOSEN
-
 
 class Ended:
     """The statements of one schema about its events that ended. All run in the caller's transaction."""
 
     def __init__(self, schema: str) -> None:
         """``schema`` bears the name of the module that publishes."""
-        self._names = {"schema": schema, "chosen": Selection.sql()}
+        self._names = {"schema": schema, "chosen": CHOSEN}
 
     def revive(self, session: Connection, selection: Selection) -> int:
         """Have dead events delivered again, to those who did not get them; how many."""
@@ -82,10 +77,11 @@ def born(at: datetime) -> UUID:
     return UUID(int=int(at.timestamp() * 1000) << _TIMESTAMP_BITS)
 
 
-_CHOSEN = """(%(ids)s::uuid[] IS NULL OR event.id = ANY(%(ids)s::uuid[]))
+CHOSEN = """(%(ids)s::uuid[] IS NULL OR event.id = ANY(%(ids)s::uuid[]))
     AND (%(type)s::text IS NULL OR event.type = %(type)s)
     AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)"""
+"""A selection as the condition on a row ``event`` of an outbox."""
 
 _REVIVE = """
 UPDATE "{schema}".outbox AS event SET dead_at = NULL, attempts = 0, next_attempt_at = NULL

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from portico.events.ended import CHOSEN
+
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
@@ -46,7 +48,7 @@ def undelivered(
 ) -> list[Undelivered]:
     """So many of ``schema`` at the most, the oldest first; with ``dead`` only those that were given up."""
     parameters = {**selection.parameters(), "dead": dead, "most": most}
-    statement = _UNDELIVERED.format_map({"schema": schema, "chosen": selection.sql()})
+    statement = _UNDELIVERED.format_map({"schema": schema, "chosen": CHOSEN})
     return [Undelivered(*row) for row in session.exec_driver_sql(statement, parameters)]
 
 

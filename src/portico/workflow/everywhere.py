@@ -80,25 +80,22 @@ class EverywhereServicer(WorkflowServiceServicer):
         self, request: pb.RetryRunRequest, context: grpc.ServicerContext
     ) -> pb.RetryRunResponse:
         """At the branch that has it."""
-        home = self._home(request.run_id, context)
-        with _named(home):
-            return home.service.RetryRun(request, **_terms(context))
+        with self._home(request.run_id, context) as service:
+            return service.RetryRun(request, **_terms(context))
 
     def CancelRun(  # noqa: N802
         self, request: pb.CancelRunRequest, context: grpc.ServicerContext
     ) -> pb.CancelRunResponse:
         """At the branch that has it."""
-        home = self._home(request.run_id, context)
-        with _named(home):
-            return home.service.CancelRun(request, **_terms(context))
+        with self._home(request.run_id, context) as service:
+            return service.CancelRun(request, **_terms(context))
 
     def ForkRun(  # noqa: N802
         self, request: pb.ForkRunRequest, context: grpc.ServicerContext
     ) -> pb.ForkRunResponse:
         """At the branch that has it."""
-        home = self._home(request.run_id, context)
-        with _named(home):
-            return home.service.ForkRun(request, **_terms(context))
+        with self._home(request.run_id, context) as service:
+            return service.ForkRun(request, **_terms(context))
 
     def _find(
         self, request: pb.GetRunRequest, context: grpc.ServicerContext
@@ -115,8 +112,12 @@ class EverywhereServicer(WorkflowServiceServicer):
                 return each.branch, found
         raise failure or errors.not_found(_NOT_FOUND, "there is no such run", run_id=request.run_id)
 
-    def _home(self, run_id: str, context: grpc.ServicerContext) -> Branch:
-        return self._find(pb.GetRunRequest(run_id=run_id), context)[0]
+    @contextmanager
+    def _home(self, run_id: str, context: grpc.ServicerContext) -> Iterator[WorkflowServiceStub]:
+        """The way to the branch that has the run, which is named when it does not answer."""
+        branch, _ = self._find(pb.GetRunRequest(run_id=run_id), context)
+        with _named(branch):
+            yield branch.service
 
 
 class _Asked(NamedTuple):
